@@ -139,7 +139,9 @@ func (g Group) SetLastSuccessful(d Deployment) error {
 }
 
 // MostRecent returns the deployment whose DownloadBundle was the last to succeed; ok is false when there is none.
-func (g Group) MostRecent() (d Deployment, ok bool, err error) { return g.readPointer(mostRecentSuffix) }
+func (g Group) MostRecent() (d Deployment, ok bool, err error) {
+	return g.readPointer(mostRecentSuffix)
+}
 
 // SetMostRecent records d as the deployment whose DownloadBundle was the last to succeed.
 func (g Group) SetMostRecent(d Deployment) error { return g.writePointer(mostRecentSuffix, d) }
