@@ -36,6 +36,8 @@ type Position struct {
 // Finding is one thing to say about one place.
 type Finding struct {
 	Severity Severity
+	// Rule is a short stable name for this kind of finding, for example "timeout-sum"; it may be empty.
+	Rule string
 	// File is the name as the user knows it.
 	File string
 	Position
