@@ -59,6 +59,7 @@ type Record struct {
 	DeploymentExecutionID string `json:"deployment_execution_id"`
 	CommandName           string `json:"command_name"`
 	DeploymentID          string `json:"deployment_id,omitempty"`
+	GroupID               string `json:"deployment_group_id,omitempty"`
 	Phase                 Phase  `json:"phase"`
 	// Attempt counts how often the work was begun; it is 1 but for work that was interrupted and done again.
 	Attempt int `json:"attempt,omitempty"`
