@@ -39,6 +39,10 @@ func removeDir(dir string) {
 		}
 	}
 	_ = os.Remove(dir)
+	name := filepath.Base(dir)
+	for _, kept := range []string{"propagate/" + name, "unix-export/" + name} { // systemd-nspawn keeps them
+		_ = os.Remove("/run/systemd/nspawn/" + kept)
+	}
 	for _, c := range cgroupsOf(dir) {
 		removeCgroup(c)
 	}
