@@ -11,18 +11,22 @@ import (
 // fipsRegions are the only ones with endpoints of FIPS 140 validated modules.
 var fipsRegions = []string{"us-east-1", "us-east-2", "us-west-1", "us-west-2", "us-gov-west-1", "us-gov-east-1"}
 
-var validRegion = regexp.MustCompile(`^[a-z]{2,10}(-[a-z0-9]+){1,4}$`)
+var (
+	validRegion = regexp.MustCompile(`^[a-z][a-z0-9-]{1,31}$`)
+	// A zone is a region with a letter behind, a Local Zone has a place of its own before that letter.
+	zone = regexp.MustCompile(`^([a-z]+(?:-[a-z]+)+-\d+)(?:-[a-z]+-\d+)?[a-z]$`)
+)
 
 // CheckRegion tells whether a name can be a region. An Availability Zone (eu-west-1a) is the usual mistake.
 func CheckRegion(region string) error {
 	if region == "" {
 		return fmt.Errorf("cannot work without a region; it comes from the instance metadata, the on-premises file or AWS_REGION")
 	}
-	if len(region) > 40 || !validRegion.MatchString(region) {
+	if !validRegion.MatchString(region) {
 		return fmt.Errorf("cannot use %q as a region; one looks like \"eu-west-1\"", region)
 	}
-	if zone := regexp.MustCompile(`^([a-z]+(-[a-z]+)+-\d+)[a-z]$`).FindStringSubmatch(region); zone != nil {
-		return fmt.Errorf("cannot use %q as a region: it is an Availability Zone of region %q", region, zone[1])
+	if m := zone.FindStringSubmatch(region); m != nil {
+		return fmt.Errorf("cannot use %q as a region: it is an Availability Zone of region %q", region, m[1])
 	}
 	return nil
 }
