@@ -74,8 +74,14 @@ func (s *Server) uploadPart(c *call) error {
 	if err != nil || n < 1 || n > 10_000 {
 		return refusal(http.StatusBadRequest, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
 	}
-	if c.Header.Get("X-Amz-Copy-Source") != "" {
-		return errNotImplemented
+	copied := c.Header.Get("X-Amz-Copy-Source") != ""
+	if copied {
+		source, err := s.copySource(c)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = source.Close() }()
+		c.Body, c.Header = source, http.Header{}
 	}
 	if u.algorithm != "" && len(wantedChecksums(c.Request)) == 0 {
 		c.Header.Set("X-Amz-Sdk-Checksum-Algorithm", u.algorithm)
@@ -90,12 +96,37 @@ func (s *Server) uploadPart(c *call) error {
 	}
 	u.parts[n] = v
 	s.store.mu.Unlock()
+	if copied {
+		return writeXML(c.w, copyXML{XMLName: xml.Name{Local: "CopyPartResult"}, ETag: quote(v.ETag), LastModified: timestamp(time.Now())})
+	}
 	c.w.Header().Set("ETag", quote(v.ETag))
 	for name, sum := range v.Checksums {
 		c.w.Header().Set(name, sum)
 	}
 	c.w.WriteHeader(http.StatusOK)
 	return nil
+}
+
+// copySource opens the part of an object that UploadPartCopy names.
+func (s *Server) copySource(c *call) (io.ReadCloser, error) {
+	v, err := s.sourceOf(c)
+	if err != nil {
+		return nil, err
+	}
+	first, last := int64(0), v.Size-1
+	if r := c.Header.Get("X-Amz-Copy-Source-Range"); r != "" {
+		if _, err := fmt.Sscanf(r, "bytes=%d-%d", &first, &last); err != nil || first > last || last >= v.Size {
+			return nil, refusal(http.StatusBadRequest, "InvalidArgument", "The x-amz-copy-source-range %q is not valid.", r)
+		}
+	}
+	f, err := os.Open(v.file)
+	if err != nil {
+		return nil, errNoKey
+	}
+	return struct {
+		io.Reader
+		io.Closer
+	}{io.NewSectionReader(f, first, last-first+1), f}, nil
 }
 
 func (s *Server) abortUpload(c *call) error {

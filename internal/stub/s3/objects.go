@@ -263,13 +263,7 @@ func (s *Server) deleteObjects(c *call) error {
 }
 
 func (s *Server) copyObject(c *call) error {
-	source, version, _ := strings.Cut(c.Header.Get("X-Amz-Copy-Source"), "?versionId=")
-	source, err := url.PathUnescape(strings.TrimPrefix(source, "/"))
-	if err != nil {
-		return refusal(http.StatusBadRequest, "InvalidArgument", "x-amz-copy-source cannot be read")
-	}
-	bucketName, key, _ := strings.Cut(source, "/")
-	old, err := s.store.get(bucketName, key, version)
+	old, err := s.sourceOf(c)
 	if err != nil {
 		return err
 	}
@@ -283,11 +277,23 @@ func (s *Server) copyObject(c *call) error {
 	if err := s.store.put(c.bucket, c.key, &v); err != nil {
 		return err
 	}
-	return writeXML(c.w, struct {
-		XMLName      xml.Name `xml:"CopyObjectResult"`
-		ETag         string
-		LastModified string
-	}{ETag: quote(v.ETag), LastModified: timestamp(v.Modified)})
+	return writeXML(c.w, copyXML{XMLName: xml.Name{Local: "CopyObjectResult"}, ETag: quote(v.ETag), LastModified: timestamp(v.Modified)})
+}
+
+type copyXML struct {
+	XMLName            xml.Name
+	ETag, LastModified string
+}
+
+// sourceOf finds the object that a copy starts from.
+func (s *Server) sourceOf(c *call) (*Version, error) {
+	source, version, _ := strings.Cut(c.Header.Get("X-Amz-Copy-Source"), "?versionId=")
+	source, err := url.PathUnescape(strings.TrimPrefix(source, "/"))
+	if err != nil {
+		return nil, refusal(http.StatusBadRequest, "InvalidArgument", "x-amz-copy-source cannot be read")
+	}
+	bucketName, key, _ := strings.Cut(source, "/")
+	return s.store.get(bucketName, key, version)
 }
 
 func (s *Server) duplicate(file string) (string, error) {
