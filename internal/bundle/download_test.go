@@ -1,0 +1,532 @@
+package bundle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"codedeploy-agent/internal/deployspec"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const mib = 1 << 20
+
+func TestAnObjectArrivesWhole(t *testing.T) {
+	for _, size := range []int{0, 1, bufferSize - 1, bufferSize, smallPart, 2 * smallPart, 2*smallPart + 1, 33*mib + 7} {
+		t.Run(strconv.Itoa(size), func(t *testing.T) {
+			f := newFakeS3(t, size)
+			d := f.fetch(t, testObject, FetchOptions{})
+			d.whole(t, f.content)
+			if d.info.ETag != unquote(f.etag) {
+				t.Errorf("Info.ETag is %q, want %q", d.info.ETag, unquote(f.etag))
+			}
+			if n := f.requests.Load(); size <= 2*smallPart && n != 1 {
+				t.Errorf("a small object took %d requests", n)
+			}
+		})
+	}
+}
+
+func TestALargeObjectComesInPartsPinnedToTheFirstAnswer(t *testing.T) {
+	f := newFakeS3(t, 40*mib)
+	d := f.fetch(t, testObject, FetchOptions{})
+	d.whole(t, f.content)
+	if n := f.requests.Load(); n < 5 || n > 17 {
+		t.Errorf("%d requests for 10 parts", n)
+	}
+	for i, h := range f.seen {
+		if i > 0 && h.Get("If-Match") != f.etag {
+			t.Errorf("request %d (%s) is not pinned", i+1, h.Get("Range"))
+		}
+	}
+	if waste := f.sent.Load() - 40*mib; waste > 20*mib {
+		t.Errorf("%d bytes were sent in vain", waste)
+	}
+}
+
+func TestABrokenConnectionGoesOnWhereItEnded(t *testing.T) {
+	size, every := 200*mib, int64(5*mib)
+	if testing.Short() || raceEnabled {
+		size, every = 40*mib, mib
+	}
+	for _, connections := range []int{1, 8} {
+		t.Run(fmt.Sprint(connections, " connections"), func(t *testing.T) {
+			f := newFakeS3(t, size)
+			f.resetAfter = every
+			d := f.fetch(t, testObject, FetchOptions{Connections: connections})
+			d.whole(t, f.content)
+			if sent := f.sent.Load(); sent > int64(size)*3/2 {
+				t.Errorf("%d bytes were sent for an object of %d", sent, size)
+			}
+		})
+	}
+}
+
+// A server may misbehave as long as what arrives is the object.
+func TestAServerThatMisbehavesIsServedBy(t *testing.T) {
+	const size = 20 * mib
+	first := func(n int64, answer func(w http.ResponseWriter)) func(http.ResponseWriter, *http.Request, int64) bool {
+		return func(w http.ResponseWriter, r *http.Request, number int64) bool {
+			if number <= n {
+				answer(w)
+			}
+			return number <= n
+		}
+	}
+	for name, spoil := range map[string]func(f *fakeS3){
+		"answers 500 at first": func(f *fakeS3) {
+			f.spoil = first(4, func(w http.ResponseWriter) { fail(w, 500, "InternalError", "again") })
+		},
+		"asks to slow down": func(f *fakeS3) {
+			f.spoil = first(3, func(w http.ResponseWriter) { fail(w, 503, "SlowDown", "slow down") })
+		},
+		"has too many requests": func(f *fakeS3) { f.spoil = first(2, func(w http.ResponseWriter) { fail(w, 429, "", "") }) },
+		"closes the connection": func(f *fakeS3) { f.spoil = first(3, breakOff) },
+		"answers with half HTML": func(f *fakeS3) {
+			f.spoil = first(2, func(w http.ResponseWriter) { w.WriteHeader(502); _, _ = w.Write([]byte("<html><p>Bad")) })
+		},
+		"tells no ETag":  func(f *fakeS3) { f.etag = "" },
+		"has weak ETags": func(f *fakeS3) { f.etag = `W/"abc"` },
+		"has ETags without quotes": func(f *fakeS3) {
+			f.etag = strings.Trim(f.etag, `"`)
+		},
+		"sends malformed headers": func(f *fakeS3) {
+			f.headers = map[string]string{"Last-Modified": "yesterday", "x-amz-mp-parts-count": "many", "Expires": "0",
+				"x-amz-checksum-crc32": "AAAA", "x-amz-checksum-sha256": "not base64!", "x-amz-missing-meta": "x"}
+		},
+		"dislikes check sums with 403": func(f *fakeS3) { f.spoil = withoutChecksums(403) },
+		"dislikes check sums with 400": func(f *fakeS3) { f.spoil = withoutChecksums(400) },
+		"ignores ranges":               func(f *fakeS3) { f.spoil = f.withoutRanges },
+		"ignores ranges and breaks once": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, number int64) bool {
+				if number == 1 {
+					w.Header().Set("Content-Length", strconv.Itoa(size))
+					_, _ = w.Write(f.content[:6*mib])
+					reset(w)
+					return true
+				}
+				return f.withoutRanges(w, r, number)
+			}
+		},
+		"says that it has no ranges": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+				w.Header().Set("Accept-Ranges", "none")
+				w.Header().Set("Content-Length", strconv.Itoa(size))
+				f.send(w, f.content)
+				return true
+			}
+		},
+		"sends in chunks without a length": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+				f.send(w, f.content)
+				return true
+			}
+		},
+		"sends in chunks and breaks": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, number int64) bool {
+				if r.Header.Get("Range") != "" {
+					return false
+				}
+				_, _ = w.Write(f.content[:7*mib])
+				reset(w)
+				return true
+			}
+		},
+		"sends ranges without Content-Range": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+				from, to, ok := rangeOf(r, size)
+				if ok {
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = w.Write(f.content[from:to])
+				}
+				return ok
+			}
+		},
+		"tells no total in Content-Range": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+				from, to, ok := rangeOf(r, size)
+				if ok {
+					w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/*", from, to-1))
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = w.Write(f.content[from:to])
+				}
+				return ok
+			}
+		},
+		"sends half of each range": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+				from, to, ok := rangeOf(r, size)
+				if ok {
+					to = from + (to-from+1)/2
+					w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, size))
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = w.Write(f.content[from:to])
+				}
+				return ok
+			}
+		},
+		"serves one request at a time": func(f *fakeS3) {
+			f.rate = 100 * mib
+			one := make(chan struct{}, 1)
+			f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+				one <- struct{}{}
+				defer func() { <-one }()
+				f.serve(w, r)
+				return true
+			}
+		},
+		"falls silent now and then": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, r *http.Request, number int64) bool {
+				if number%3 != 0 {
+					return false
+				}
+				from, to, ok := rangeOf(r, size)
+				if !ok {
+					to = size
+				}
+				w.Header().Set("Content-Length", strconv.Itoa(to-from))
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, size))
+				w.WriteHeader(http.StatusPartialContent)
+				_, _ = w.Write(f.content[from : from+(to-from)/3])
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+				return true
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeS3(t, size)
+			spoil(f)
+			f.fetch(t, testObject, FetchOptions{}).whole(t, f.content)
+		})
+	}
+}
+
+func withoutChecksums(status int) func(http.ResponseWriter, *http.Request, int64) bool {
+	return func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+		asked := r.Header.Get("x-amz-checksum-mode") != ""
+		if asked {
+			fail(w, status, "", "")
+		}
+		return asked
+	}
+}
+
+// withoutRanges answers every request with the whole object.
+func (f *fakeS3) withoutRanges(w http.ResponseWriter, _ *http.Request, _ int64) bool {
+	w.Header().Set("ETag", f.etag)
+	w.Header().Set("Content-Length", strconv.Itoa(len(f.content)))
+	f.send(w, f.content)
+	return true
+}
+
+// What cannot succeed fails once, with the reason and the next step.
+func TestADownloadThatCannotSucceedSaysWhy(t *testing.T) {
+	always := func(answer func(w http.ResponseWriter)) func(f *fakeS3) {
+		return func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, _ *http.Request, _ int64) bool { answer(w); return true }
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		spoil    func(f *fakeS3)
+		want     deployspec.S3Object
+		reasons  []string
+		requests int64 // at most; 0 is any number
+	}{
+		{name: "no such key", requests: 1,
+			spoil:   always(func(w http.ResponseWriter) { fail(w, 404, "NoSuchKey", "The specified key does not exist.") }),
+			reasons: []string{`cannot download "s3://bucket/apps/web.zip": S3 answered 404 NoSuchKey`, "upload the bundle again", "request REQ1"}},
+		{name: "no such bucket", requests: 1,
+			spoil:   always(func(w http.ResponseWriter) { fail(w, 404, "NoSuchBucket", "") }),
+			reasons: []string{"NoSuchBucket", "create the bucket"}},
+		{name: "no such version", requests: 1,
+			spoil:   always(func(w http.ResponseWriter) { fail(w, 404, "NoSuchVersion", "") }),
+			reasons: []string{"NoSuchVersion", "this version was deleted"}},
+		{name: "not found, without a document", requests: 1,
+			spoil:   always(func(w http.ResponseWriter) { w.WriteHeader(404) }),
+			reasons: []string{"S3 answered 404", "correct bucket and key"}},
+		{name: "access denied", requests: 2,
+			spoil: always(func(w http.ResponseWriter) {
+				fail(w, 403, "AccessDenied", "User: arn:aws:sts::1:assumed-role/r/i is not authorized")
+			}),
+			reasons: []string{"AccessDenied (User: arn:aws:sts::1:assumed-role/r/i is not authorized)", "instance profile", "s3:GetObject", "bucket policy", "kms:Decrypt"}},
+		{name: "wrong key", requests: 2,
+			spoil:   always(func(w http.ResponseWriter) { fail(w, 403, "SignatureDoesNotMatch", "") }),
+			reasons: []string{"SignatureDoesNotMatch", "valid credentials"}},
+		{name: "500 for ever", requests: 6,
+			spoil:   always(func(w http.ResponseWriter) { fail(w, 500, "InternalError", "oops") }),
+			reasons: []string{"S3 answered 500 InternalError (oops)", "tried 6 times"}},
+		{name: "resets for ever", requests: 6, spoil: always(breakOff), reasons: []string{"the connection to S3 failed", "tried 6 times"}},
+		{name: "redirects for ever", requests: 2,
+			spoil: always(func(w http.ResponseWriter) {
+				w.Header().Set("Location", "/elsewhere")
+				w.Header().Set("x-amz-bucket-region", "eu-west-1")
+				fail(w, 301, "PermanentRedirect", "The bucket must be addressed elsewhere")
+			}),
+			reasons: []string{"301 PermanentRedirect", "check region and s3_endpoint_override"}},
+		{name: "redirects to a new region for ever",
+			spoil: func(f *fakeS3) {
+				f.spoil = func(w http.ResponseWriter, _ *http.Request, n int64) bool {
+					w.Header().Set("x-amz-bucket-region", fmt.Sprintf("eu-west-%d", n))
+					fail(w, 307, "TemporaryRedirect", "")
+					return true
+				}
+			}, requests: 2, reasons: []string{"307"}},
+		{name: "silent for ever", requests: 6, spoil: func(f *fakeS3) {
+			f.spoil = func(_ http.ResponseWriter, r *http.Request, _ int64) bool { <-r.Context().Done(); return true }
+		}, reasons: []string{"the server was silent for 300ms", "tried 6 times"}},
+		{name: "a body that never goes on",
+			spoil: func(f *fakeS3) {
+				f.spoil = func(w http.ResponseWriter, r *http.Request, n int64) bool {
+					w.Header().Set("Content-Length", "100")
+					_, _ = w.Write([]byte("half"))
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+					return true
+				}
+			}, reasons: []string{"the server was silent for 300ms", "tried 6 times"}},
+		{name: "too few bytes for ever",
+			spoil:   always(func(w http.ResponseWriter) { w.Header().Set("Content-Length", "100"); _, _ = w.Write([]byte("few")) }),
+			reasons: []string{"broke off", "tried"}},
+		{name: "too many bytes for each range",
+			spoil: func(f *fakeS3) {
+				f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+					from, to, ok := rangeOf(r, len(f.content))
+					if !ok {
+						from, to = 0, 3*mib
+						w.Header().Set("Content-Length", strconv.Itoa(len(f.content)))
+						_, _ = w.Write(f.content[:to])
+						reset(w)
+						return true
+					}
+					w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, len(f.content)))
+					w.WriteHeader(http.StatusPartialContent)
+					_, _ = w.Write(f.content[from:to])
+					_, _ = w.Write([]byte("surplus"))
+					return true
+				}
+			}, reasons: []string{"more bytes than it should"}},
+		{name: "bytes from another place",
+			spoil: func(f *fakeS3) {
+				f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+					if r.Header.Get("Range") == "" {
+						return false
+					}
+					w.Header().Set("Content-Range", "bytes 1-4194304/20971520")
+					w.WriteHeader(http.StatusPartialContent)
+					return true
+				}
+				f.resetAfter = mib
+			}, reasons: []string{"bytes from 1 on"}},
+		{name: "another ETag than the deployment's", requests: 1,
+			want:    deployspec.S3Object{Bucket: "bucket", Key: "key", ETag: `"900150983cd24fb0d6963f7d28e17f72-3"`},
+			reasons: []string{"its ETag is ", `"900150983cd24fb0d6963f7d28e17f72-3"`, "create a new deployment"}},
+		{name: "an ETag is demanded and the server has none", requests: 1, spoil: func(f *fakeS3) { f.etag = "" },
+			want:    deployspec.S3Object{Bucket: "bucket", Key: "key", ETag: "abc"},
+			reasons: []string{"told no ETag"}},
+		{name: "changed all the time",
+			spoil: func(f *fakeS3) {
+				f.spoil = func(w http.ResponseWriter, r *http.Request, n int64) bool {
+					if r.Header.Get("Range") != "" {
+						fail(w, 412, "PreconditionFailed", "")
+						return true
+					}
+					return false
+				}
+			}, reasons: []string{"replaced while it was being downloaded", "twice"}},
+		{name: "changed all the time, without If-Match",
+			spoil: func(f *fakeS3) {
+				f.rate = 20 * mib
+				f.spoil = func(w http.ResponseWriter, r *http.Request, n int64) bool {
+					w.Header().Set("ETag", strconv.FormatInt(n, 10))
+					from, to, ok := rangeOf(r, len(f.content))
+					if ok {
+						w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to-1, len(f.content)))
+						w.WriteHeader(http.StatusPartialContent)
+						f.send(w, f.content[from:to])
+					} else {
+						w.Header().Set("Content-Length", strconv.Itoa(len(f.content)))
+						f.send(w, f.content)
+					}
+					return true
+				}
+			}, reasons: []string{"replaced while it was being downloaded", "twice"}},
+		{name: "a wrong check sum", spoil: func(f *fakeS3) { f.headers = map[string]string{"x-amz-checksum-crc32c": "AAAAAA=="} },
+			reasons: []string{"its check sum is crc32c:", "but S3 has crc32c:AAAAAA==", "twice"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFakeS3(t, 20*mib)
+			if c.spoil != nil {
+				c.spoil(f)
+			}
+			want := testObject
+			if c.want.Bucket != "" {
+				want = c.want
+			}
+			f.fetch(t, want, FetchOptions{}).failed(t, c.reasons...)
+			if n := f.requests.Load(); c.requests > 0 && n > c.requests {
+				t.Errorf("%d requests, want at most %d", n, c.requests)
+			}
+		})
+	}
+}
+
+func TestAnObjectThatIsReplacedIsDownloadedAnew(t *testing.T) {
+	f := newFakeS3(t, 40*mib)
+	old := f.content
+	var replace sync.Once
+	f.spoil = func(w http.ResponseWriter, r *http.Request, n int64) bool {
+		f.mu.Lock()
+		if n == 6 {
+			replace.Do(func() { f.content, f.etag = append([]byte("new"), old...), `"new"` })
+		}
+		f.mu.Unlock()
+		return false
+	}
+	f.resetAfter = 2 * mib
+	d := f.fetch(t, testObject, FetchOptions{Connections: 2})
+	d.whole(t, f.content)
+	if d.info.ETag != "new" {
+		t.Errorf("Info.ETag is %q", d.info.ETag)
+	}
+}
+
+func TestTheBucketsRegionIsFollowed(t *testing.T) {
+	for name, refuse := range map[string]func(w http.ResponseWriter){
+		"by redirect": func(w http.ResponseWriter) {
+			w.Header().Set("x-amz-bucket-region", "eu-central-1")
+			fail(w, 301, "PermanentRedirect", "")
+		},
+		"by a refused signature": func(w http.ResponseWriter) {
+			fail(w, 400, "AuthorizationHeaderMalformed", "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeS3(t, 20*mib)
+			f.spoil = func(w http.ResponseWriter, r *http.Request, _ int64) bool {
+				if strings.Contains(r.Header.Get("Authorization"), "/eu-central-1/s3/") {
+					return false
+				}
+				refuse(w)
+				return true
+			}
+			f.fetch(t, testObject, FetchOptions{}).whole(t, f.content)
+		})
+	}
+}
+
+func TestAdviceToWaitIsTaken(t *testing.T) {
+	f := newFakeS3(t, 10)
+	var refused atomic.Int64
+	f.spoil = func(w http.ResponseWriter, _ *http.Request, n int64) bool {
+		if n == 1 {
+			refused.Store(time.Now().UnixNano())
+			w.Header().Set("Retry-After", "1")
+			fail(w, 503, "SlowDown", "")
+		}
+		return n == 1
+	}
+	f.fetch(t, testObject, FetchOptions{}).whole(t, f.content)
+	if waited := time.Since(time.Unix(0, refused.Load())); waited < time.Second {
+		t.Errorf("the next request came after %v", waited)
+	}
+}
+
+func TestTheRequestIsPlain(t *testing.T) {
+	f := newFakeS3(t, 10)
+	var uri string
+	f.spoil = func(_ http.ResponseWriter, r *http.Request, _ int64) bool { uri = r.RequestURI; return false }
+	want := testObject
+	want.Version, want.ETag = "v 1", unquote(f.etag)
+	f.fetch(t, want, FetchOptions{}).whole(t, f.content)
+	if uri != "/bucket/apps/web.zip?versionId=v%201" {
+		t.Errorf("the request was for %q", uri)
+	}
+	if h := f.seen[0]; h.Get("Range") != "" || h.Get("If-Match") != "" || h.Get("Accept-Encoding") != "identity" {
+		t.Errorf("the first request has unusual headers: %v", h)
+	}
+}
+
+func TestALimitOfSizeHoldsWhateverTheServerTells(t *testing.T) {
+	for name, spoil := range map[string]func(f *fakeS3){
+		"told": func(*fakeS3) {},
+		"not told": func(f *fakeS3) {
+			f.spoil = func(w http.ResponseWriter, _ *http.Request, _ int64) bool { f.send(w, f.content); return true }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFakeS3(t, 20*mib)
+			spoil(f)
+			f.fetch(t, testObject, FetchOptions{MaxBytes: mib}).failed(t, "the limit is 1048576", "archive_max_bytes")
+		})
+	}
+}
+
+func TestACancelledDownloadEndsAtOnceAndLeavesNothing(t *testing.T) {
+	f := newFakeS3(t, 40*mib)
+	f.rate = mib
+	why := errors.New("the agent stops")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	time.AfterFunc(100*time.Millisecond, func() { cancel(why) })
+	dst := filepath.Join(t.TempDir(), "bundle.tar")
+	_, err := Fetch(ctx, deployspec.Revision{Type: deployspec.S3, S3: &testObject}, dst, f.clients(), FetchOptions{pace: fast()}, zap.NewNop())
+	if !errors.Is(err, why) {
+		t.Errorf("the error is %v", err)
+	}
+	onlyIn(t, filepath.Dir(dst))
+}
+
+func TestWhatAnEarlierDownloadLeftIsReplaced(t *testing.T) {
+	f := newFakeS3(t, 10)
+	dir := t.TempDir()
+	outside := filepath.Join(t.TempDir(), "outside")
+	for _, err := range []error{
+		os.WriteFile(outside, []byte("keep"), 0o644),
+		os.Symlink(outside, filepath.Join(dir, ".bundle.tar.part")),
+		os.Symlink(outside, filepath.Join(dir, "bundle.tar")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dst := filepath.Join(dir, "bundle.tar")
+	info, err := Fetch(t.Context(), deployspec.Revision{Type: deployspec.S3, S3: &testObject}, dst, f.clients(), FetchOptions{pace: fast()}, zap.NewNop())
+	download{info: info, err: err, dst: dst}.whole(t, f.content)
+	if b, _ := os.ReadFile(outside); string(b) != "keep" {
+		t.Errorf("the file behind the link was changed to %q", b)
+	}
+}
+
+func TestProgressIsLogged(t *testing.T) {
+	f := newFakeS3(t, 3*mib)
+	f.rate = 10 * mib
+	p := fast()
+	p.report = 50 * time.Millisecond
+	d := f.fetch(t, testObject, FetchOptions{pace: p})
+	d.whole(t, f.content)
+	lines := d.logs.FilterMessage("Downloading").All()
+	if len(lines) < 2 {
+		t.Fatalf("%d lines of progress", len(lines))
+	}
+	for _, key := range []string{"bundle", "bytes", "of", "rate", "left"} {
+		if _, ok := lines[1].ContextMap()[key]; !ok {
+			t.Errorf("the line has no %q: %v", key, lines[1].ContextMap())
+		}
+	}
+	if d.logs.FilterMessage("Downloaded").Len() != 1 {
+		t.Error("the end is not logged once")
+	}
+}
