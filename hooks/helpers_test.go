@@ -1,0 +1,252 @@
+package hooks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"codedeploy-agent/appspec"
+)
+
+// lab is a deployment on disk whose scripts a test writes.
+type lab struct {
+	t    *testing.T
+	root string
+	req  Request
+}
+
+var nopLog = zap.NewNop()
+
+const thisDeployment = "d-TEST12345"
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	// Not t.TempDir: its parents are closed to other users, and runas needs to come through.
+	root, err := os.MkdirTemp("", "hooks-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	deployment := filepath.Join(root, "group", thisDeployment)
+	l := &lab{t: t, root: root, req: Request{
+		Event:          AfterInstall,
+		Archive:        filepath.Join(deployment, "deployment-archive"),
+		DeploymentID:   thisDeployment,
+		Variables:      []string{"DEPLOYMENT_ID=" + thisDeployment, "APPLICATION_NAME=shop"},
+		ScriptsLog:     filepath.Join(deployment, "logs", "scripts.log"),
+		DeploymentsLog: filepath.Join(root, "deployment-logs", "all.log"),
+		Record:         filepath.Join(root, "records", "1"),
+		Options:        Options{KillGrace: 300 * time.Millisecond, Drain: 400 * time.Millisecond},
+	}}
+	if err := os.MkdirAll(l.req.Archive, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// script adds an executable script to the revision and to the event.
+func (l *lab) script(location, content string) *lab {
+	l.t.Helper()
+	l.file(location, content, 0o755)
+	l.req.Scripts = append(l.req.Scripts, appspec.Script{Location: location, Timeout: time.Minute})
+	return l
+}
+
+// sh adds a script for /bin/sh.
+func (l *lab) sh(location, content string) *lab {
+	l.t.Helper()
+	return l.script(location, "#!/bin/sh\n"+content+"\n")
+}
+
+func (l *lab) file(location, content string, perm os.FileMode) {
+	l.t.Helper()
+	path := filepath.Join(l.req.Archive, location)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), perm); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Chmod(path, perm); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// misbehave adds a script that is the test binary in one of its parts.
+func (l *lab) misbehave(location, part string, args ...string) *lab {
+	l.t.Helper()
+	return l.sh(location, fmt.Sprintf("exec '%s' misbehave %s %s", self(l.t), part, strings.Join(args, " ")))
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// last changes the script that was added last.
+func (l *lab) last(change func(*appspec.Script)) *lab {
+	change(&l.req.Scripts[len(l.req.Scripts)-1])
+	return l
+}
+
+func (l *lab) start() *Execution {
+	l.t.Helper()
+	e, err := Start(l.t.Context(), l.req, zap.NewNop())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return e
+}
+
+func (l *lab) run() Result {
+	l.t.Helper()
+	res := waitFor(l.t, l.start())
+	if b, _ := os.ReadFile(record(l.req.Record).runnerLog()); len(b) > 0 {
+		l.t.Logf("the runner complains: %s", b)
+	}
+	return res
+}
+
+func waitFor(t *testing.T, e *Execution) Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	res, err := e.Wait(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res
+}
+
+// again makes the lab ready for another execution of the same scripts.
+func (l *lab) again() {
+	n, _ := strconv.Atoi(filepath.Base(l.req.Record))
+	l.req.Record = filepath.Join(filepath.Dir(l.req.Record), strconv.Itoa(n+1))
+}
+
+func (l *lab) path(name string) string { return filepath.Join(l.root, name) }
+
+func (l *lab) read(path string) string {
+	l.t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return string(b)
+}
+
+// runnerPID waits until the runner has recorded itself.
+func (l *lab) runnerPID() int {
+	l.t.Helper()
+	var s started
+	eventually(l.t, "a started record", func() (ok bool) {
+		var err error
+		s, err = readJSON[started](record(l.req.Record).started())
+		return err == nil
+	})
+	return s.PID
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("there is never %s", what)
+		}
+	}
+}
+
+func alive(pid int) bool {
+	fields, err := processStat(pid)
+	return err == nil && fields[0] != "Z"
+}
+
+// pidIn waits for a file with a process id and sees to it that the process does not outlive the test.
+func (l *lab) pidIn(name string) int {
+	l.t.Helper()
+	var pid int
+	eventually(l.t, "a process id in "+name, func() bool {
+		b, _ := os.ReadFile(l.path(name))
+		pid, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+		return pid > 0 && strings.HasSuffix(string(b), "\n")
+	})
+	start, err := processStart(pid)
+	if err == nil {
+		l.t.Cleanup(func() {
+			if now, err := processStart(pid); err == nil && now == start {
+				_ = unix.Kill(pid, unix.SIGKILL)
+			}
+		})
+	}
+	return pid
+}
+
+// needsRoot says loudly what is not tested.
+func needsRoot(t *testing.T, why string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Logf("NOT RUN HERE (needs root): %s", why)
+		fmt.Fprintf(os.Stderr, "NOT RUN HERE (needs root): %s: %s\n", t.Name(), why)
+		t.SkipNow()
+	}
+}
+
+// agentMain is an agent that starts the request on its standard input and then waits to be killed.
+func agentMain([]string) int {
+	var req Request
+	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
+		fmt.Println("no request:", err)
+		return 1
+	}
+	e, err := Start(context.Background(), req, zap.NewNop())
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("started")
+	_, _ = e.Wait(context.Background())
+	fmt.Println("ended")
+	return 0
+}
+
+// otherAgent starts the hook from another process and returns it once the hook is started.
+func (l *lab) otherAgent() *exec.Cmd {
+	l.t.Helper()
+	request, err := json.Marshal(l.req)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	cmd := exec.Command(self(l.t), "test-agent")
+	cmd.Stdin = strings.NewReader(string(request))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	said := make([]byte, len("started\n"))
+	if _, err := io.ReadFull(out, said); err != nil || string(said) != "started\n" {
+		rest, _ := io.ReadAll(out)
+		l.t.Fatalf("the other agent says %q%q, %v", said, rest, err)
+	}
+	return cmd
+}
