@@ -1,0 +1,247 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"codedeploy-agent/appspec"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxMembers bounds a tree that links inside the archive multiply without end.
+const maxMembers = 10_000_000
+
+// addMapping adds one entry of the AppSpec's files to the wished-for tree.
+func (p *Plan) addMapping(ctx context.Context, m appspec.File) error {
+	source, ok := inside(m.Source)
+	if !ok {
+		p.problems.add("cannot install %q%s: the source leaves the bundle", m.Source, p.at(m.Pos))
+		return nil
+	}
+	destination, ok := absolute(m.Destination)
+	if !ok {
+		p.problems.add("cannot install to %q%s: the destination climbs above the root", m.Destination, p.at(m.Pos))
+		return nil
+	}
+	real, isDir, err := p.resolveSource(source)
+	var outside *outsideError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		p.problems.add("cannot install %q%s: the bundle has no such file or directory", m.Source, p.at(m.Pos))
+		return nil
+	case errors.As(err, &outside):
+		p.problems.add("cannot install %q%s: %v", m.Source, p.at(m.Pos), err)
+		return nil
+	case err != nil:
+		return fmt.Errorf("cannot read %q of the bundle: %w", m.Source, err)
+	}
+	dir, err := p.dirAt(destination)
+	if err != nil {
+		return err
+	}
+	w := walker{p: p, ctx: ctx, buf: make([]byte, 64<<10)}
+	if isDir {
+		return w.directory(real, dir)
+	}
+	parent, name := parentOf("/" + source)
+	if parent, _, err = p.resolveSource(parent[1:]); err != nil {
+		return fmt.Errorf("cannot read %q of the bundle: %w", m.Source, err)
+	}
+	return w.single(parent, name, dir)
+}
+
+// outsideError says that a source leads out of the archive through a link.
+type outsideError struct{ target string }
+
+func (e *outsideError) Error() string {
+	return fmt.Sprintf("a symbolic link on the way leads out of the bundle, to %q", e.target)
+}
+
+// resolveSource follows the links in a relative path of the archive and tells whether a directory lies there. Links on
+// the way must stay inside; a last component that leads to a file, to nowhere or outside is not followed.
+func (p *Plan) resolveSource(rel string) (real string, isDir bool, err error) {
+	if rel == "" {
+		return "", true, nil
+	}
+	parent, name := parentOf("/" + rel)
+	up, err := p.realInside(parent[1:])
+	if err != nil {
+		return "", false, err
+	}
+	real = strings.TrimPrefix(up+"/"+name, "/")
+	info, err := os.Lstat(filepath.Join(p.archive, real))
+	if err != nil {
+		return "", false, err
+	}
+	if info.Mode()&fs.ModeSymlink == 0 {
+		return real, info.IsDir(), nil
+	}
+	if to, ok := p.linkedDir(real); ok {
+		return to, true, nil
+	}
+	return real, false, nil
+}
+
+func (p *Plan) realInside(rel string) (string, error) {
+	abs, err := filepath.EvalSymlinks(filepath.Join(p.archive, rel))
+	if err != nil {
+		return "", err
+	}
+	if abs == p.archive {
+		return "", nil
+	}
+	if !below(p.archive, abs) {
+		return "", &outsideError{abs}
+	}
+	return strings.TrimPrefix(abs[len(p.archive):], "/"), nil
+}
+
+// linkedDir returns the directory inside the archive that a link leads to. Links to files, to nowhere and out of the
+// archive are no such links: they are installed as links.
+func (p *Plan) linkedDir(rel string) (string, bool) {
+	info, err := os.Stat(filepath.Join(p.archive, rel))
+	if err != nil || !info.IsDir() {
+		return "", false
+	}
+	to, err := p.realInside(rel)
+	return to, err == nil
+}
+
+// walker adds directories of the archive to the tree.
+type walker struct {
+	p     *Plan
+	ctx   context.Context
+	buf   []byte
+	stack []string // the real directories being walked, for finding loops
+}
+
+type subdir struct {
+	name string
+	real string // where its content lies in the archive
+}
+
+// directory adds the content of a directory of the archive to one of the tree: its files first, then its directories.
+func (w *walker) directory(real string, d int32) error {
+	if err := w.ctx.Err(); err != nil {
+		return err
+	}
+	if slices.Contains(w.stack, real) {
+		w.p.problems.add("cannot install %q: symbolic links in the bundle form a loop through %q", w.p.dirs[d].path, "/"+real)
+		return nil
+	}
+	if len(w.p.files)+len(w.p.dirs) > maxMembers {
+		return fmt.Errorf("cannot install: the bundle has more than %d files and directories, its links counted as copies", maxMembers)
+	}
+	w.stack = append(w.stack, real)
+	defer func() { w.stack = w.stack[:len(w.stack)-1] }()
+	subdirs, err := w.list(real, d)
+	if err != nil {
+		return fmt.Errorf("cannot read %q of the bundle: %w", "/"+real, err)
+	}
+	for _, s := range subdirs {
+		sub, err := w.p.subdir(d, s.name)
+		if err != nil {
+			return err
+		}
+		if err := w.directory(s.real, sub); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list adds the files of a directory as one run and returns its directories, both sorted by name.
+func (w *walker) list(real string, d int32) ([]subdir, error) {
+	p := w.p
+	fd, err := retryInt(func() (int, error) {
+		return unix.Open(filepath.Join(p.archive, real), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	first := len(p.files)
+	var subdirs []subdir
+	err = eachEntry(fd, w.buf, func(name []byte, kind uint8) error {
+		if kind == unix.DT_DIR {
+			subdirs = append(subdirs, subdir{string(name), strings.TrimPrefix(real+"/"+string(name), "/")})
+			return nil
+		}
+		sub, err := w.member(fd, real, string(name), kind)
+		if sub != nil {
+			subdirs = append(subdirs, *sub)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(p.files[first:], func(a, b file) int { return strings.Compare(p.name(&a), p.name(&b)) })
+	slices.SortFunc(subdirs, func(a, b subdir) int { return strings.Compare(a.name, b.name) })
+	return subdirs, p.addRun(real, d, first)
+}
+
+// single adds one file or link of the archive.
+func (w *walker) single(parent, name string, d int32) error {
+	p := w.p
+	fd, err := retryInt(func() (int, error) {
+		return unix.Open(filepath.Join(p.archive, parent), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot read %q of the bundle: %w", "/"+parent, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	first := len(p.files)
+	sub, err := w.member(fd, parent, name, unix.DT_UNKNOWN)
+	if err != nil || sub != nil {
+		return err
+	}
+	return p.addRun(parent, d, first)
+}
+
+// member adds a file or link to the files; a directory, or a link to one inside the archive, is returned instead.
+func (w *walker) member(fd int, real, name string, kind uint8) (*subdir, error) {
+	p := w.p
+	rel := name
+	if real != "" && (kind != unix.DT_REG || p.in.Attributes != nil) {
+		rel = real + "/" + name
+	}
+	var st unix.Stat_t
+	if kind != unix.DT_LNK {
+		err := retry(func() error { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", name, err)
+		}
+	} else {
+		st.Mode = unix.S_IFLNK
+	}
+	f := file{size: st.Size, mtime: st.Mtim.Sec, mtimeNs: uint32(st.Mtim.Nsec), uid: st.Uid, gid: st.Gid, mode: uint16(st.Mode & 0o7777)}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		if p.in.Attributes != nil {
+			if uid, gid, mode, ok := p.in.Attributes(rel); ok {
+				f.uid, f.gid, f.mode = uint32(uid), uint32(gid), uint16(mode&0o7777)
+			}
+		}
+	case unix.S_IFLNK:
+		if to, ok := p.linkedDir(rel); ok {
+			return &subdir{name, to}, nil
+		}
+		f = file{link: true}
+	case unix.S_IFDIR:
+		return &subdir{name, rel}, nil
+	default:
+		p.problems.add("cannot install %q of the bundle: it is neither a file nor a directory nor a symbolic link", "/"+rel)
+		return nil, nil
+	}
+	f.nameOff, f.nameLen = p.addName(name), uint8(len(name))
+	p.files = append(p.files, f)
+	return nil, nil
+}
