@@ -1,0 +1,315 @@
+package bundle
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+)
+
+// The ring between the goroutine that decompresses and the one that parses. Whole chunks are whole blocks, so a
+// header never lies in two of them.
+const (
+	tarChunkSize  = 256 << 10
+	tarChunkCount = 6
+)
+
+// tarChunk is a part of the tar stream and, once parsed, the batch of what the writers do with it.
+type tarChunk struct {
+	buf    []byte
+	n      int
+	err    error // what ended the stream after n bytes
+	files  []newFile
+	pieces []piece
+	held   []*folder
+	free   chan<- *tarChunk
+}
+
+func (c *tarChunk) perform(ctx context.Context, by *writer) error {
+	for i := range c.files {
+		if err := by.write(&c.files[i]); err != nil {
+			return c.explain(i, err)
+		}
+	}
+	for len(c.pieces) > 0 {
+		p := c.pieces[0]
+		c.pieces = c.pieces[1:]
+		if err := by.writePiece(&p); err != nil {
+			return &memberError{member: p.file.name, size: int64(len(p.data)), err: err}
+		}
+	}
+	return nil
+}
+
+func (c *tarChunk) explain(i int, err error) error {
+	f := &c.files[i]
+	return &memberError{member: joinPath(f.at.path, f.name), size: int64(len(f.data)), err: err}
+}
+
+func (c *tarChunk) done() {
+	c.reset()
+	c.free <- c
+}
+
+// reset forgets the work. Pieces that were not written give up their share of the file all the same.
+func (c *tarChunk) reset() {
+	for i := range c.pieces {
+		c.pieces[i].file.bad.Store(true)
+		_ = c.pieces[i].file.finish(keeper{})
+	}
+	for _, f := range c.held {
+		f.release()
+	}
+	clear(c.files)
+	c.files, c.pieces, c.held = c.files[:0], nil, c.held[:0]
+}
+
+// hold keeps the folder open until the chunk is done.
+func (c *tarChunk) hold(f *folder) {
+	if len(c.held) == 0 || c.held[len(c.held)-1] != f {
+		f.hold()
+		c.held = append(c.held, f)
+	}
+}
+
+// tarStream hands out the tar stream block by block.
+type tarStream struct {
+	ctx    context.Context
+	filled <-chan *tarChunk
+	cur    *tarChunk
+	pos    int
+	offset int64           // of the block that comes next
+	pass   func(*tarChunk) // takes a chunk that is parsed
+}
+
+// startTarStream starts reading r, which ends with ctx. The goroutine has ended when wait returns.
+func startTarStream(ctx context.Context, r io.Reader, pass func(*tarChunk)) (s *tarStream, wait func()) {
+	free, filled := make(chan *tarChunk, tarChunkCount), make(chan *tarChunk, tarChunkCount)
+	for range tarChunkCount {
+		free <- &tarChunk{free: free}
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer close(filled)
+		for {
+			var c *tarChunk
+			select {
+			case c = <-free:
+			case <-ctx.Done():
+				return
+			}
+			if c.buf == nil {
+				c.buf = make([]byte, tarChunkSize)
+			}
+			c.n, c.err = io.ReadFull(r, c.buf)
+			if c.err == io.ErrUnexpectedEOF {
+				c.err = readerFailure(r)
+			}
+			last := c.err != nil
+			select {
+			case filled <- c:
+			case <-ctx.Done():
+				return
+			}
+			if last {
+				return
+			}
+		}
+	}()
+	return &tarStream{ctx: ctx, filled: filled, pass: pass}, func() { <-ended }
+}
+
+// readerFailure tells a compressed stream that is cut short from one that ends: io.ReadFull cannot.
+func readerFailure(r io.Reader) error {
+	if f, ok := r.(interface{ failure() error }); ok {
+		return f.failure()
+	}
+	return io.EOF
+}
+
+// more makes sure that a byte is at hand, or returns io.EOF or what broke the stream.
+func (s *tarStream) more() error {
+	for s.cur == nil || s.pos == s.cur.n {
+		if s.cur != nil {
+			if s.cur.err != nil {
+				return s.cur.err
+			}
+			s.pass(s.cur)
+			s.cur = nil
+		}
+		select {
+		case c, ok := <-s.filled:
+			if !ok {
+				return context.Cause(s.ctx)
+			}
+			s.cur, s.pos = c, 0
+		case <-s.ctx.Done():
+			return context.Cause(s.ctx)
+		}
+	}
+	return nil
+}
+
+// block returns the next block; it is valid until the next call.
+func (s *tarStream) block() ([]byte, error) {
+	if err := s.more(); err != nil {
+		return nil, err
+	}
+	if s.cur.n-s.pos < tarBlock {
+		err := s.cur.err
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	return s.take(tarBlock)
+}
+
+// take returns up to n bytes, as many as the chunk at hand has.
+func (s *tarStream) take(n int64) ([]byte, error) {
+	if err := s.more(); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return nil, err
+	}
+	n = min(n, int64(s.cur.n-s.pos))
+	p := s.cur.buf[s.pos : s.pos+int(n)]
+	s.pos += int(n)
+	s.offset += n
+	return p, nil
+}
+
+// whole returns n bytes when they lie in the chunk at hand with their padding, or nil.
+func (s *tarStream) whole(n int64) []byte {
+	if n == 0 {
+		return []byte{}
+	}
+	if n+tarPadding(n) > int64(s.cur.n-s.pos) {
+		return nil
+	}
+	p := s.cur.buf[s.pos : s.pos+int(n)]
+	s.pos += int(n + tarPadding(n))
+	s.offset += n + tarPadding(n)
+	return p
+}
+
+func (s *tarStream) skip(n int64) error {
+	for n > 0 {
+		p, err := s.take(n)
+		if err != nil {
+			return err
+		}
+		n -= int64(len(p))
+	}
+	return nil
+}
+
+// tarPadding is what follows n bytes of data to the end of their last block.
+func tarPadding(n int64) int64 { return -n & (tarBlock - 1) }
+
+// openTarStream decompresses the archive. close frees what the decompressor holds.
+func openTarStream(f *os.File, kind archiveKind, warn func(string, ...any)) (r io.Reader, close func(), err error) {
+	const ahead = 128 << 10
+	switch kind {
+	case kindGzip:
+		g := &gzipStream{in: bufio.NewReaderSize(f, ahead), warn: warn}
+		g.z, err = gzip.NewReader(g.in)
+		if err == nil {
+			g.z.Multistream(false)
+		}
+		return &sureReader{r: g}, func() {}, err
+	case kindZstd:
+		z, err := zstd.NewReader(bufio.NewReaderSize(f, ahead), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+			zstd.WithDecoderMaxWindow(128<<20))
+		if err != nil {
+			return nil, nil, err
+		}
+		return &sureReader{r: z}, z.Close, nil
+	case kindBzip2:
+		return &sureReader{r: bzip2.NewReader(bufio.NewReaderSize(f, ahead))}, func() {}, nil
+	}
+	return f, func() {}, nil
+}
+
+// sureReader remembers how the stream below it ended.
+type sureReader struct {
+	r   io.Reader
+	err error
+}
+
+func (s *sureReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil {
+		s.err = err
+	}
+	return n, err
+}
+
+func (s *sureReader) failure() error {
+	if s.err == nil {
+		return io.EOF
+	}
+	return s.err
+}
+
+// gzipStream reads a gzip file of one or more members, as gzip(1) does: zeros after the last one are ignored, and so
+// is anything else, with a warning.
+type gzipStream struct {
+	in   *bufio.Reader
+	z    *gzip.Reader
+	warn func(string, ...any)
+}
+
+func (g *gzipStream) Read(p []byte) (int, error) {
+	n, err := g.z.Read(p)
+	if err != io.EOF {
+		return n, err
+	}
+	return n, g.next()
+}
+
+// next begins the member that follows and returns io.EOF when there is none.
+func (g *gzipStream) next() error {
+	for {
+		head, err := g.in.Peek(2)
+		switch {
+		case len(head) == 0:
+			return err
+		case head[0] == 0:
+			_, _ = g.in.Discard(1)
+			continue
+		case !bytes.Equal(head, []byte{0x1f, 0x8b}):
+			g.warn("bytes after the end of the gzip data were ignored")
+			return io.EOF
+		}
+		if err := g.z.Reset(g.in); err != nil {
+			return err
+		}
+		g.z.Multistream(false)
+		return nil
+	}
+}
+
+// tarStreamReason puts a decompressor's error into words.
+func tarStreamReason(err error, kind archiveKind) string {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "it ends too early"
+	case errors.Is(err, gzip.ErrChecksum):
+		return "the checksum of the gzip data is wrong"
+	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
+		return "it needs more than 128 MiB of memory to decompress (zstd --long)"
+	case kind != kindTar:
+		return fmt.Sprintf("its data cannot be decompressed: %v", err)
+	}
+	return err.Error()
+}
