@@ -1,0 +1,6 @@
+#!/bin/sh
+# Runs after the files are copied.
+set -eu
+# shellcheck source=/dev/null
+. "$(dirname "$0")/../site.env"
+echo "version 2: installed: $(cd "$DEST" && echo *)"
