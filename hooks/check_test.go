@@ -217,3 +217,26 @@ func TestCheckAsksTheHostOncePerName(t *testing.T) {
 		t.Errorf("asked %d times", asked)
 	}
 }
+
+func TestEveryFindingAboutScriptsIsDocumented(t *testing.T) {
+	data, err := os.ReadFile("../docs/appspec.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(data), "### Warnings about scripts\n")
+	if !ok {
+		t.Fatal("docs/appspec.md has no chapter about scripts")
+	}
+	rules := []string{
+		ruleScriptOutside, ruleScriptMissing, ruleScriptNotRegular, ruleScriptUnreadable, ruleScriptNotExecutable,
+		ruleScriptNoInterpreter, ruleScriptCRLF, ruleInterpreterMissing, ruleRunAsUnknown,
+	}
+	for _, rule := range rules {
+		if !strings.Contains(table, "\n| `"+rule+"` |") {
+			t.Errorf("docs/appspec.md does not explain %s", rule)
+		}
+	}
+	if got := strings.Count(table, "\n| `"); got != len(rules) {
+		t.Errorf("docs/appspec.md explains %d rules, there are %d", got, len(rules))
+	}
+}

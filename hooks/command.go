@@ -82,6 +82,11 @@ func shellQuote(s string) string {
 
 // start runs the command with the given standard files in a process group of its own, and in the cell.
 func (c command) start(j job, in *cell, files []*os.File) (*os.Process, error) {
+	if c.cred != nil {
+		for _, f := range files[1:] { // so that the script may open /dev/stdout and /dev/stderr by name
+			_ = unix.Fchown(int(f.Fd()), int(c.cred.Uid), -1)
+		}
+	}
 	if len(c.limits) > 0 {
 		return c.startStaged(j, in, files)
 	}

@@ -123,7 +123,7 @@ func withProfile(service environ) (environ, error) {
 	if _, err := os.Stat(bash); err != nil {
 		return service, nil
 	}
-	out, err := readProfile(service)
+	out, err := readProfile(profile, service)
 	if err != nil {
 		return service, fmt.Errorf("cannot use %s for hooks: %w", profile, err)
 	}
@@ -140,11 +140,11 @@ func withProfile(service environ) (environ, error) {
 	return e, nil
 }
 
-func readProfile(service environ) ([]byte, error) {
+func readProfile(path string, service environ) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), profileLimit)
 	defer cancel()
 	// Zero bytes part the variables: values may hold newlines. What the profile prints is nobody's business.
-	cmd := exec.CommandContext(ctx, bash, "-a", "-c", "exec 3>&1 >/dev/null 2>&1; . "+profile+"; exec env -0 >&3")
+	cmd := exec.CommandContext(ctx, bash, "-a", "-c", "exec 3>&1 >/dev/null 2>&1; . "+path+"; exec env -0 >&3")
 	cmd.Env = service
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }

@@ -149,9 +149,12 @@ func applyRules(rules []limitRule, u account.User, groupID func(string) int) []l
 			}
 			continue
 		}
-		item, ok := limitItems[r.item]
-		value, ok2 := item.value(r.value)
-		if !ok || !ok2 {
+		item, known := limitItems[r.item]
+		if !known {
+			continue
+		}
+		value, ok := item.value(r.value)
+		if !ok {
 			continue
 		}
 		if r.soft {
