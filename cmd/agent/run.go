@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"codedeploy-agent/agent"
+	"codedeploy-agent/hooks"
+	"codedeploy-agent/internal/config"
+	"codedeploy-agent/internal/logging"
+	"codedeploy-agent/internal/report"
+	"codedeploy-agent/systemd"
+)
+
+// runCommand is the daemon, in the foreground.
+type runCommand struct {
+	Check bool `help:"Only check that the configuration can be used, and exit."`
+}
+
+func (r runCommand) Run(cli *commandLine) error {
+	// No core dump of a process that holds credentials. Hooks are not touched: exec resets this.
+	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	hooks.ReapInherited() // runners of the image that executed this one
+	c, findings, err := loadConfig(cli.ConfigFile)
+	if err != nil {
+		_ = fail(err)
+		return exitCode(exitBadConfig)
+	}
+	if r.Check {
+		return report.Write(os.Stdout, "text", findings)
+	}
+	self, err := claimInstance(c)
+	if errors.Is(err, errRunning) {
+		_ = fail(err)
+		return exitCode(exitRunning)
+	}
+	if err != nil {
+		return err
+	}
+	defer self.release()
+	log, closeLog, err := openLog(c)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	for _, f := range findings {
+		log.Warn(f.String())
+	}
+	return daemon(cli, c, self, log)
+}
+
+// loadConfig reads the configuration that the command line names, or the one of the host.
+func loadConfig(explicit string) (*config.Config, report.Findings, error) {
+	path, _, err := config.Find(explicit)
+	if err != nil {
+		return nil, nil, err
+	}
+	if path == "" {
+		return config.Default(), nil, nil
+	}
+	return config.Load(path)
+}
+
+// openLog opens the agent's log. A person at a terminal sees all of it, a service manager what is wrong.
+func openLog(c *config.Config) (*zap.Logger, func(), error) {
+	o := logging.Options{Dir: c.LogDir, Program: c.ProgramName, Verbose: c.Verbose}
+	var screen io.Writer = os.Stderr
+	if isTerminal(os.Stderr) {
+		o.Terminal = screen
+	} else {
+		o.Errors = screen
+	}
+	return logging.New(o)
+}
+
+func isTerminal(f *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// daemon runs the agent until a signal ends it.
+func daemon(cli *commandLine, c *config.Config, self *instance, log *zap.Logger) error {
+	health := agent.NewHealth(statusFile(c), version, healthyFor(c))
+	watch, stopWatch := context.WithCancel(context.Background())
+	defer stopWatch()
+	go watchdog(watch, health, log)
+	for {
+		log.Info("The agent starts.", zap.String("version", version), zap.Int("pid", os.Getpid()))
+		how, err := runOnce(cli, c, health, log)
+		if err != nil {
+			return err
+		}
+		if how == agent.Reload {
+			// This returns only when it failed; then the agent goes on as it is.
+			log.Error("The reload failed; the agent goes on as it is.", zap.Error(reexecute(cli, self, log)))
+			continue
+		}
+		notify(log, "STOPPING=1")
+		log.Info("The agent has stopped.")
+		return health.Remove()
+	}
+}
+
+// runOnce runs an agent until a signal makes it leave, and tells how.
+func runOnce(cli *commandLine, c *config.Config, health *agent.Health, log *zap.Logger) (agent.Departure, error) {
+	a, err := wire(c, health, log)
+	if err != nil {
+		return agent.Stop, err
+	}
+	depart := make(chan agent.Departure, 2)
+	stopSignals := handleSignals(cli, depart, log)
+	defer stopSignals()
+	starting, started := context.WithCancel(context.Background())
+	defer started()
+	go extendStart(starting)
+	return a.Run(depart, func() {
+		started()
+		notify(log, "READY=1")
+	})
+}
+
+// healthyFor is how old the last successful poll may become: the longest poll and the pause after it, with some slack.
+func healthyFor(c *config.Config) time.Duration {
+	return c.HTTPReadTimeout + c.WaitBetweenRuns + 30*time.Second
+}
+
+// handleSignals turns signals into ways to leave. A second request to stop leaves at once.
+func handleSignals(cli *commandLine, depart chan<- agent.Departure, log *zap.Logger) (stop func()) {
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		departing := false
+		for {
+			select {
+			case <-done:
+				return
+			case s := <-signals:
+				how := agent.Stop
+				if s == unix.SIGHUP && !onTerminal() {
+					how = agent.Reload
+				}
+				switch {
+				case departing && how == agent.Reload:
+				case departing:
+					how = agent.Abort
+					fallthrough
+				case how == agent.Stop || mayReload(cli, log):
+					departing = true
+					select {
+					case depart <- how:
+					default: // it is leaving already
+					}
+				}
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(done)
+	}
+}
+
+// mayReload asks the installed program whether it could go on with this configuration.
+func mayReload(cli *commandLine, log *zap.Logger) bool {
+	err := checkNewImage(cli)
+	if err != nil {
+		log.Error("The reload is refused; the agent goes on as it is.", zap.Error(err))
+	}
+	return err == nil
+}
+
+// onTerminal tells whether this process has a controlling terminal: there SIGHUP means that the person has gone.
+func onTerminal() bool {
+	f, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	_ = f.Close()
+	return true
+}
+
+// extendStart asks systemd for patience while an interrupted install is finished.
+func extendStart(ctx context.Context) {
+	for {
+		_ = systemd.Notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (30*time.Second).Microseconds()), "STATUS=Finishing interrupted work")
+		select {
+		case <-time.After(10 * time.Second):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// watchdog tells systemd that every loop of the agent is alive. An outage of the service is no reason to be silent.
+func watchdog(ctx context.Context, health *agent.Health, log *zap.Logger) {
+	interval := systemd.WatchdogInterval()
+	every := interval / 3
+	if interval == 0 {
+		every = 10 * time.Second
+	}
+	status := ""
+	for {
+		if now := health.Summary(); now != status {
+			status = now
+			notify(log, "STATUS="+status)
+		}
+		if interval > 0 && health.Alive() {
+			notify(log, "WATCHDOG=1")
+		}
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func notify(log *zap.Logger, state string) {
+	if err := systemd.Notify(state); err != nil {
+		log.Debug("cannot tell systemd", zap.String("state", state), zap.Error(err))
+	}
+}
