@@ -2,6 +2,8 @@ package appspec
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"codedeploy-agent/internal/report"
@@ -10,7 +12,14 @@ import (
 // explain turns an error of the YAML scanner into a sentence and a remedy for people who write AppSpec files.
 // It points to where the broken construct begins when that is the line to mend.
 func explain(s scanner, data []byte) (at report.Position, message, hint string) {
-	message, hint = explainAt(s, lineAt(data, s.at.Line))
+	line := lineAt(data, s.at.Line)
+	message, hint = explainAt(s, line)
+	if before := lineAt(data, s.at.Line-1); strings.Contains(s.problem, "mapping values are not allowed") && gluedLine.MatchString(before) {
+		return report.Position{Line: s.at.Line - 1, Column: strings.Index(before, ":") + 1}, "a blank is missing after this colon", `write "key: value"`
+	}
+	if key := strings.TrimRight(word(line, s.at.Column), ":"); strings.Contains(s.problem, "did not find expected") && slices.Contains(topKeys, key) {
+		hint = fmt.Sprintf("begin %s: in the first column", key)
+	}
 	for _, opened := range []string{"could not find expected ':'", "unexpected end of stream", "unexpected document indicator", "',' or"} {
 		if strings.Contains(s.problem, opened) && s.from.Line > 0 {
 			s.at = s.from
@@ -21,6 +30,9 @@ func explain(s scanner, data []byte) (at report.Position, message, hint string) 
 	}
 	return s.at, message, hint
 }
+
+// gluedLine is "version:0.0".
+var gluedLine = regexp.MustCompile(`^\s*(- )?[A-Za-z_]+:[^\s:]`)
 
 func explainAt(s scanner, line string) (message, hint string) {
 	has := func(text string) bool { return strings.Contains(s.problem, text) }

@@ -115,7 +115,7 @@ func (r *reader) entries(list []*yaml.Node, at, rule, example string) []*object 
 		case isNull(real):
 			hint = "remove the lone dash"
 		case real.Kind == yaml.ScalarNode && gluedKey.MatchString(real.Value):
-			hint = "write a blank after the colon"
+			hint = fmt.Sprintf("write %q: a colon and a blank after the key", gluedKey.FindStringSubmatch(real.Value)[1]+": ...")
 		case real.Kind == yaml.SequenceNode:
 			hint = "remove one of the two dashes"
 		}
@@ -124,8 +124,8 @@ func (r *reader) entries(list []*yaml.Node, at, rule, example string) []*object 
 	return out
 }
 
-// gluedKey is "location:scripts/x.sh".
-var gluedKey = regexp.MustCompile(`^(source|destination|location|timeout|runas|sudo|object|pattern|owner|group|mode|type):\S`)
+// gluedKey is "location:scripts/x.sh", "location = x" or "location x".
+var gluedKey = regexp.MustCompile(`^(version|os|files|permissions|hooks|source|destination|location|timeout|runas|sudo|object|pattern|owner|group|mode|type)(:\S|\s*=|\s+\S)`)
 
 // path returns the text under a required key. It is not trimmed: 1.x does not.
 func (r *reader) path(o *object, name, rule string, known []string, hint string) (string, bool) {

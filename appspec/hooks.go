@@ -155,9 +155,15 @@ func (r *reader) scripts(events *object, event string) []Script {
 	return scripts
 }
 
-// strayDash recognises "- timeout: 300" below "- location: x".
+// strayDash recognises "- timeout: 300" below "- location: x", and "- AfterInstall:" among the scripts of an event.
 func strayDash(entries []*object, i int) string {
 	o := entries[i]
+	for _, name := range o.names {
+		if slices.Contains(scriptable, name) {
+			o.explained[name] = true
+			return fmt.Sprintf("%q is an event: remove the dash before it, and indent it like the event above", name)
+		}
+	}
 	if i == 0 || entries[i-1] == nil || !entries[i-1].has("location") || o.has("location") || len(o.names) == 0 {
 		return ""
 	}

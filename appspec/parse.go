@@ -51,8 +51,11 @@ func (r *reader) spec(root *yaml.Node) *Spec {
 		return nil
 	}
 	if root.Kind != yaml.MappingNode {
-		r.add(ruleNotAMapping, root, "", fmt.Sprintf("%s stands where the keys of an AppSpec file should be", kind(root)),
-			"begin with version: 0.0 and os: linux")
+		hint := "begin with version: 0.0 and os: linux"
+		if gluedKey.MatchString(root.Value) {
+			hint = "write a colon and a blank after each key"
+		}
+		r.add(ruleNotAMapping, root, "", kind(root)+" stands where the keys of an AppSpec file should be", hint)
 		return nil
 	}
 	top := r.object(root, "")

@@ -12,8 +12,8 @@ import (
 	"codedeploy-agent/internal/report"
 )
 
-// maxVisits bounds how many values are looked at. A file of MaxSize has fewer; only aliases can ask for more.
-const maxVisits = 1 << 20
+// maxAliased bounds how many values aliases may add to those that are written in the file.
+const maxAliased = 100_000
 
 // maxFindings bounds how much is said about one file.
 const maxFindings = 200
@@ -23,7 +23,8 @@ type reader struct {
 	file     string
 	findings report.Findings
 	lines    int // of the file
-	visits   int
+	// budget is how many values may still be looked at.
+	budget int
 	// merging are the mappings whose merge keys are being followed.
 	merging []*yaml.Node
 }
@@ -63,9 +64,8 @@ func (r *reader) visit(n *yaml.Node) *yaml.Node {
 	if n == nil {
 		return nil
 	}
-	r.visits++
-	if r.visits > maxVisits {
-		if r.visits == maxVisits+1 {
+	if r.budget--; r.budget < 0 {
+		if r.budget == -1 {
 			r.add(ruleAliases, n, "", "the aliases of this file stand for too many values",
 				"write the values out, or use fewer aliases")
 		}

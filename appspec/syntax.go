@@ -42,8 +42,8 @@ func (r *reader) document(data []byte) *yaml.Node {
 		r.syntaxError(dec, data, err)
 		return nil
 	}
+	r.budget = maxAliased + r.inspect(doc.Content[0])
 	root := r.visit(doc.Content[0])
-	r.rubyObjects(root)
 	second, err := decode(dec)
 	if err == nil || !errors.Is(err, io.EOF) {
 		at := &yaml.Node{Line: lines(firstDocument(data)) + 1, Column: 1}
@@ -101,8 +101,9 @@ func decode(dec *yaml.Decoder) (doc *yaml.Node, err error) {
 	return doc, nil
 }
 
-// rubyObjects refuses tags that ask for a Ruby object: agent 1.x refuses them too, or builds the object.
-func (r *reader) rubyObjects(n *yaml.Node) {
+// inspect counts the values that are written in the file, and refuses tags that ask for a Ruby object: agent 1.x
+// refuses them too, or builds the object.
+func (r *reader) inspect(n *yaml.Node) (count int) {
 	if n.Style&yaml.TaggedStyle != 0 && (strings.HasPrefix(n.Tag, "!ruby/") || strings.HasPrefix(n.Tag, "tag:ruby.yaml.org,")) {
 		switch n.Tag {
 		case "!ruby/string", "!ruby/sym", "!ruby/symbol", "!ruby/hash", "!ruby/array":
@@ -111,8 +112,9 @@ func (r *reader) rubyObjects(n *yaml.Node) {
 		}
 	}
 	for _, child := range n.Content {
-		r.rubyObjects(child)
+		count += r.inspect(child)
 	}
+	return count + 1
 }
 
 // syntaxError says where data stops being YAML and what is probably wrong there.
