@@ -164,7 +164,9 @@ func TestGitHubSaysNo(t *testing.T) {
 		{"403", status(403), "topsecret", "may not read the repository", 1},
 		{"limit for an hour", status(403, "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", strconv.FormatInt(time.Now().Unix()+3600, 10)), "", "it asks to wait for", 1},
 		{"500 for ever", status(500), "", "tried 4 times", 4},
-		{"redirects for ever", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/again?token=topsecret", 302) }, "topsecret", "redirects for ever", 11},
+		{"redirects for ever", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/again?token=topsecret", http.StatusFound)
+		}, "topsecret", "redirects for ever", 11},
 		{"redirect to nowhere", status(302), "", "without saying where", 1},
 		{"redirect to a file", status(302, "Location", "file:///etc/passwd"), "", "no https address", 1},
 	} {
