@@ -21,7 +21,7 @@
 //
 //	spec, findings := appspec.Parse("appspec.yml", data)
 //	for _, finding := range findings {
-//		fmt.Println(finding) // appspec.yml:12:7: warning: hooks.ApplicationStart[0].localtion: ...
+//		fmt.Println(finding) // appspec.yml:12:7: error: hooks.ApplicationStart[0].localtion: ...
 //	}
 //	if err := findings.Err(); err != nil {
 //		return err // no CodeDeploy agent deploys this file

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"codedeploy-agent/internal/report"
@@ -16,6 +17,10 @@ func explain(s scanner, data []byte) (at report.Position, message, hint string) 
 	message, hint = explainAt(s, line)
 	if before := lineAt(data, s.at.Line-1); strings.Contains(s.problem, "mapping values are not allowed") && gluedLine.MatchString(before) {
 		return report.Position{Line: s.at.Line - 1, Column: strings.Index(before, ":") + 1}, "a blank is missing after this colon", `write "key: value"`
+	}
+	if dash := dashedLine.FindString(lineAt(data, s.from.Line)); dash != "" && strings.Contains(s.problem, "'-' indicator") {
+		message = "this line belongs to no entry of the list that begins on line " + strconv.Itoa(s.from.Line)
+		hint = fmt.Sprintf("begin it in column %d, like the key after the dash, or with a dash in column %d", len(dash)+1, s.from.Column)
 	}
 	if key := strings.TrimRight(word(line, s.at.Column), ":"); strings.Contains(s.problem, "did not find expected") && slices.Contains(topKeys, key) {
 		hint = fmt.Sprintf("begin %s: in the first column", key)
@@ -30,6 +35,9 @@ func explain(s scanner, data []byte) (at report.Position, message, hint string) 
 	}
 	return s.at, message, hint
 }
+
+// dashedLine is what stands before the first key of a list entry.
+var dashedLine = regexp.MustCompile(`^ *- +`)
 
 // gluedLine is "version:0.0".
 var gluedLine = regexp.MustCompile(`^\s*(- )?[A-Za-z_]+:[^\s:]`)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -120,7 +121,7 @@ func (r *reader) inspect(n *yaml.Node) (count int) {
 // syntaxError says where data stops being YAML and what is probably wrong there.
 func (r *reader) syntaxError(dec *yaml.Decoder, data []byte, err error) {
 	if at, what, ok := badCharacter(data); ok {
-		r.addAt(at, what, "save the file as plain UTF-8 text")
+		r.addAt(data, at, what, "save the file as plain UTF-8 text")
 		return
 	}
 	s := scannerState(dec)
@@ -129,12 +130,20 @@ func (r *reader) syntaxError(dec *yaml.Decoder, data []byte, err error) {
 		// Not the scanner's or the parser's own error: the event in hand is the place.
 		s.problem, s.at, s.from = problem, s.event, report.Position{}
 	}
-	r.addAt(explain(s, data))
+	at, message, hint := explain(s, data)
+	r.addAt(data, at, message, hint)
 }
 
-func (r *reader) addAt(at report.Position, message, hint string) {
-	r.add(ruleSyntax, &yaml.Node{Line: at.Line, Column: at.Column}, "", message, hint)
+// addAt names the key that stands on the line, if there is one: there is no tree to tell its path from.
+func (r *reader) addAt(data []byte, at report.Position, message, hint string) {
+	key := ""
+	if match := keyOnLine.FindStringSubmatch(lineAt(data, r.inside(at).Line)); match != nil {
+		key = match[1]
+	}
+	r.add(ruleSyntax, &yaml.Node{Line: at.Line, Column: at.Column}, key, message, hint)
 }
+
+var keyOnLine = regexp.MustCompile(`^\s*(?:- +)*["']?([A-Za-z0-9_-]{1,60})["']?\s*:`)
 
 // scanner is what yaml.v3 knows about a syntax error. from is where the broken construct begins.
 type scanner struct {
