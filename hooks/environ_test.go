@@ -14,7 +14,7 @@ import (
 )
 
 func TestEnvironment(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.req.Options.Environ = []string{
 		"PATH=/bin:/usr/bin", "HOME=/root", "ODD=a=b\nc", "AWS_REGION=eu-west-1", "HTTPS_PROXY=http://p:1",
 		"AWS_ACCESS_KEY_ID=AKIA", "AWS_SECRET_ACCESS_KEY=s", "AWS_SESSION_TOKEN=t", "AWS_ACCESS_KEY=k", "AWS_SECRET_KEY=k",
@@ -46,7 +46,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestCleanEnvironment(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.req.Options.CleanEnvironment = true
 	l.req.Options.Environ = []string{"PATH=/odd", "HOME=/root", "USER=root", "LANG=C", "X=y", "AWS_REGION=r"}
 	got, err := Environment(l.req)
@@ -61,7 +61,7 @@ func TestCleanEnvironment(t *testing.T) {
 
 // The script gets what Environment says, plus only what its shell adds.
 func TestScriptHasTheEnvironment(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "env -0 > "+l.path("env"))
 	l.req.Options.Environ = []string{"PATH=" + os.Getenv("PATH"), "SERVICE=yes\nand no", "AWS_SECRET_ACCESS_KEY=secret", "PWD=/"}
 	if res := l.run(); res.Outcome != Succeeded {
@@ -194,7 +194,7 @@ func TestWithoutProfile(t *testing.T) {
 			}
 		})
 	}
-	l := &lab{t: t, root: dir}
+	l := &bench{t: t, root: dir}
 	l.pidIn("pid")
 }
 

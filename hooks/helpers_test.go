@@ -19,8 +19,8 @@ import (
 	"codedeploy-agent/appspec"
 )
 
-// lab is a deployment on disk whose scripts a test writes.
-type lab struct {
+// bench is a deployment on disk whose scripts a test writes.
+type bench struct {
 	t    *testing.T
 	root string
 	req  Request
@@ -30,7 +30,7 @@ var nopLog = zap.NewNop()
 
 const thisDeployment = "d-TEST12345"
 
-func newLab(t *testing.T) *lab {
+func newBench(t *testing.T) *bench {
 	t.Helper()
 	// Not t.TempDir: its parents are closed to other users, and runas needs to come through.
 	root, err := os.MkdirTemp("", "hooks-test-")
@@ -42,7 +42,7 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	deployment := filepath.Join(root, "group", thisDeployment)
-	l := &lab{t: t, root: root, req: Request{
+	l := &bench{t: t, root: root, req: Request{
 		Event:          AfterInstall,
 		Archive:        filepath.Join(deployment, "deployment-archive"),
 		DeploymentID:   thisDeployment,
@@ -59,7 +59,7 @@ func newLab(t *testing.T) *lab {
 }
 
 // script adds an executable script to the revision and to the event.
-func (l *lab) script(location, content string) *lab {
+func (l *bench) script(location, content string) *bench {
 	l.t.Helper()
 	l.file(location, content, 0o755)
 	l.req.Scripts = append(l.req.Scripts, appspec.Script{Location: location, Timeout: time.Minute})
@@ -67,12 +67,12 @@ func (l *lab) script(location, content string) *lab {
 }
 
 // sh adds a script for /bin/sh.
-func (l *lab) sh(location, content string) *lab {
+func (l *bench) sh(location, content string) *bench {
 	l.t.Helper()
 	return l.script(location, "#!/bin/sh\n"+content+"\n")
 }
 
-func (l *lab) file(location, content string, perm os.FileMode) {
+func (l *bench) file(location, content string, perm os.FileMode) {
 	l.t.Helper()
 	path := filepath.Join(l.req.Archive, location)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -87,7 +87,7 @@ func (l *lab) file(location, content string, perm os.FileMode) {
 }
 
 // misbehave adds a script that is the test binary in one of its parts.
-func (l *lab) misbehave(location, part string, args ...string) *lab {
+func (l *bench) misbehave(location, part string, args ...string) *bench {
 	l.t.Helper()
 	return l.sh(location, fmt.Sprintf("exec '%s' misbehave %s %s", self(l.t), part, strings.Join(args, " ")))
 }
@@ -102,12 +102,12 @@ func self(t *testing.T) string {
 }
 
 // last changes the script that was added last.
-func (l *lab) last(change func(*appspec.Script)) *lab {
+func (l *bench) last(change func(*appspec.Script)) *bench {
 	change(&l.req.Scripts[len(l.req.Scripts)-1])
 	return l
 }
 
-func (l *lab) start() *Execution {
+func (l *bench) start() *Execution {
 	l.t.Helper()
 	e, err := Start(l.t.Context(), l.req, zap.NewNop())
 	if err != nil {
@@ -116,7 +116,7 @@ func (l *lab) start() *Execution {
 	return e
 }
 
-func (l *lab) run() Result {
+func (l *bench) run() Result {
 	l.t.Helper()
 	res := waitFor(l.t, l.start())
 	if b, _ := os.ReadFile(record(l.req.Record).runnerLog()); len(b) > 0 {
@@ -136,15 +136,15 @@ func waitFor(t *testing.T, e *Execution) Result {
 	return res
 }
 
-// again makes the lab ready for another execution of the same scripts.
-func (l *lab) again() {
+// again makes the bench ready for another execution of the same scripts.
+func (l *bench) again() {
 	n, _ := strconv.Atoi(filepath.Base(l.req.Record))
 	l.req.Record = filepath.Join(filepath.Dir(l.req.Record), strconv.Itoa(n+1))
 }
 
-func (l *lab) path(name string) string { return filepath.Join(l.root, name) }
+func (l *bench) path(name string) string { return filepath.Join(l.root, name) }
 
-func (l *lab) read(path string) string {
+func (l *bench) read(path string) string {
 	l.t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -154,7 +154,7 @@ func (l *lab) read(path string) string {
 }
 
 // runnerPID waits until the runner has recorded itself.
-func (l *lab) runnerPID() int {
+func (l *bench) runnerPID() int {
 	l.t.Helper()
 	var s started
 	eventually(l.t, "a started record", func() (ok bool) {
@@ -180,7 +180,7 @@ func alive(pid int) bool {
 }
 
 // pidIn waits for a file with a process id and sees to it that the process does not outlive the test.
-func (l *lab) pidIn(name string) int {
+func (l *bench) pidIn(name string) int {
 	l.t.Helper()
 	var pid int
 	eventually(l.t, "a process id in "+name, func() bool {
@@ -209,8 +209,23 @@ func needsRoot(t *testing.T, why string) {
 	}
 }
 
-// agentMain is an agent that starts the request on its standard input and then waits to be killed.
-func agentMain([]string) int {
+// agentMain is an agent. "start" starts the request on its standard input and waits for its end; "attach RECORD" waits
+// for the end of a hook that another has started, and prints the result.
+func agentMain(args []string) int {
+	if args[0] == "attach" {
+		e, err := Attach(args[1])
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		res, err := e.Wait(context.Background())
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		_ = json.NewEncoder(os.Stdout).Encode(res)
+		return 0
+	}
 	var req Request
 	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
 		fmt.Println("no request:", err)
@@ -228,13 +243,13 @@ func agentMain([]string) int {
 }
 
 // otherAgent starts the hook from another process and returns it once the hook is started.
-func (l *lab) otherAgent() *exec.Cmd {
+func (l *bench) otherAgent() *exec.Cmd {
 	l.t.Helper()
 	request, err := json.Marshal(l.req)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	cmd := exec.Command(self(l.t), "test-agent")
+	cmd := exec.Command(self(l.t), "test-agent", "start")
 	cmd.Stdin = strings.NewReader(string(request))
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -30,7 +30,7 @@ func TestAgentIsKilled(t *testing.T) {
 		"the hook fails":    {"exit 9", Failed, 9},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
+			l := newBench(t)
 			l.sh("a.sh", fmt.Sprintf("echo x >> %s\nwhile [ ! -e %s ]; do sleep 0.02; done\necho end\n%s", l.path("runs"), l.path("go-on"), c.end))
 			agent := l.otherAgent()
 			eventually(t, "a running script", func() bool { return exists(l.path("runs")) })
@@ -69,7 +69,7 @@ func TestAgentIsKilled(t *testing.T) {
 }
 
 func TestRunnerIsKilled(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "echo $$ > "+l.path("pid")+"; exec sleep 60")
 	e := l.start()
 	l.pidIn("pid")
@@ -93,7 +93,7 @@ func TestRunnerIsKilled(t *testing.T) {
 }
 
 func TestHostIsRestarted(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	if err := os.MkdirAll(l.req.Record, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -111,15 +111,15 @@ func TestHostIsRestarted(t *testing.T) {
 }
 
 func TestNothingWasStarted(t *testing.T) {
-	for name, make := range map[string]func(*lab){
-		"no record": func(*lab) {},
-		"an empty record": func(l *lab) {
+	for name, make := range map[string]func(*bench){
+		"no record": func(*bench) {},
+		"an empty record": func(l *bench) {
 			_ = os.MkdirAll(l.req.Record, 0o700)
 		},
-		"the agent died before it could start the runner": func(l *lab) {
+		"the agent died before it could start the runner": func(l *bench) {
 			_ = record(l.req.Record).prepare(l.req)
 		},
-		"the agent died while the runner waited to go": func(l *lab) {
+		"the agent died while the runner waited to go": func(l *bench) {
 			l.req.Options = l.req.Options.withDefaults()
 			_ = record(l.req.Record).prepare(l.req)
 			alive, err := record(l.req.Record).makePipe()
@@ -145,7 +145,7 @@ func TestNothingWasStarted(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t).sh("a.sh", "echo ran")
+			l := newBench(t).sh("a.sh", "echo ran")
 			make(l)
 			if _, err := Attach(l.req.Record); !errors.Is(err, ErrNotStarted) {
 				t.Errorf("error %v", err)
@@ -158,7 +158,7 @@ func TestNothingWasStarted(t *testing.T) {
 }
 
 func TestStartIsGivenUp(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "touch "+l.path("ran"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -177,7 +177,7 @@ func TestStartIsGivenUp(t *testing.T) {
 func TestForeignRecords(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "torn": `{"Version":1,"Outc`, "foreign": "hello"} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
+			l := newBench(t)
 			_ = os.MkdirAll(l.req.Record, 0o700)
 			for _, f := range []string{record(l.req.Record).started(), record(l.req.Record).result()} {
 				if err := os.WriteFile(f, []byte(content), 0o600); err != nil {
@@ -197,7 +197,7 @@ func TestForeignRecords(t *testing.T) {
 
 // A result of a newer agent's runner has fields and a version that this one does not know.
 func TestNewerRecord(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	_ = os.MkdirAll(l.req.Record, 0o700)
 	_ = os.WriteFile(record(l.req.Record).result(), []byte(`{"Version":7,"Outcome":"Failed","ExitCode":4,"Mood":"blue"}`), 0o600)
 	e, err := Attach(l.req.Record)
@@ -211,7 +211,7 @@ func TestNewerRecord(t *testing.T) {
 
 // A script that ignores SIGTERM, with children inside and outside of its group that do so, too.
 func TestDeafTree(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.misbehave("a.sh", "deaf", l.path("pids")).last(func(s *appspec.Script) { s.Timeout = 2 * time.Second })
 	res := l.run()
 	if res.Outcome != TimedOut || res.Signal != "SIGKILL" {
@@ -230,7 +230,7 @@ func TestDeafTree(t *testing.T) {
 }
 
 // hasCgroup tells whether the last hook had a cgroup of its own.
-func (l *lab) hasCgroup() bool {
+func (l *bench) hasCgroup() bool {
 	dir, err := ownCgroup()
 	if err != nil {
 		return false
@@ -241,7 +241,7 @@ func (l *lab) hasCgroup() bool {
 
 // A time limit ends what its own script has started, not the application that an earlier script has.
 func TestDaemonOfAnEarlierScriptLives(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("start.sh", "setsid sleep 60 >/dev/null 2>&1 </dev/null & echo $! > "+l.path("pid"))
 	l.sh("hang.sh", "exec sleep 60").last(func(s *appspec.Script) { s.Timeout = 200 * time.Millisecond })
 	res := l.run()
@@ -255,7 +255,7 @@ func TestDaemonOfAnEarlierScriptLives(t *testing.T) {
 }
 
 func TestDaemonThatClosedItsOutputsLives(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("start.sh", "sleep 60 >/dev/null 2>&1 & echo $! > "+l.path("pid"))
 	res := l.run()
 	pid := l.pidIn("pid")
@@ -267,7 +267,7 @@ func TestDaemonThatClosedItsOutputsLives(t *testing.T) {
 }
 
 func TestDaemonThatKeepsItsOutputs(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("start.sh", fmt.Sprintf("'%s' misbehave talker %s & echo $! > %s; echo done", self(t), l.path("stop"), l.path("pid")))
 	res := l.run()
 	pid := l.pidIn("pid")
@@ -289,7 +289,7 @@ func TestDaemonThatKeepsItsOutputs(t *testing.T) {
 }
 
 func TestRelayEndsWhenItsScopeIsStopped(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("start.sh", "sleep 60 & echo $! > "+l.path("pid"))
 	res := l.run()
 	l.pidIn("pid")
@@ -303,7 +303,7 @@ func TestRelayEndsWhenItsScopeIsStopped(t *testing.T) {
 
 // At the host's shutdown every process is signalled. The runner reports how the script took it.
 func TestRunnerOutlivesSignals(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "trap 'echo asked to stop; exit 5' TERM; echo $$ > "+l.path("pid")+"; while :; do sleep 0.02; done")
 	e := l.start()
 	pid := l.pidIn("pid")
@@ -317,7 +317,7 @@ func TestRunnerOutlivesSignals(t *testing.T) {
 }
 
 func TestCompat1xOutputsLeftOpen(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.req.Options.Compat1x = true
 	l.sh("start.sh", "sleep 60 2>/dev/null & echo $! > "+l.path("pid")).last(func(s *appspec.Script) { s.Timeout = time.Second })
 	res := l.run()
@@ -333,7 +333,7 @@ func TestManyHooks(t *testing.T) {
 	if s := os.Getenv("HOOKS_TEST_MANY"); s != "" {
 		count, _ = strconv.Atoi(s)
 	}
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "echo hello; (sleep 0.01 &) ; exit 0")
 	l.run()
 	eventually(t, "quiet", func() bool { return len(children()) == 0 })

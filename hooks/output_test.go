@@ -81,7 +81,7 @@ func FuzzTail(f *testing.F) {
 }
 
 func TestEndlessLine(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.misbehave("a.sh", "no-newline", fmt.Sprint(10<<20))
 	res := l.run()
 	if res.Outcome != Succeeded || len(res.Log) < 2000 || len(res.Log) >= tailLimit {
@@ -110,7 +110,7 @@ func TestLineIsNotCutInsideACharacter(t *testing.T) {
 }
 
 func TestLogsAreRotated(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.req.Options.MaxLogBytes, l.req.Options.LogFiles = 3<<20, 3
 	l.misbehave("a.sh", "many-lines", fmt.Sprint(16<<20))
 	res := l.run()
@@ -165,7 +165,7 @@ func TestLogIsReopened(t *testing.T) {
 // A full disk under the logs costs the lines, nothing else; what comes later is whole again.
 func TestFullDiskUnderTheLogs(t *testing.T) {
 	needsRoot(t, "a hook writes more than the disk under its logs takes")
-	l := newLab(t)
+	l := newBench(t)
 	logs := filepath.Dir(l.req.ScriptsLog)
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestFullDiskUnderTheLogs(t *testing.T) {
 // The result needs no room that was not there when the hook began.
 func TestDiskFillsUpWhileTheHookRuns(t *testing.T) {
 	needsRoot(t, "a hook fills the disk that its record lies on")
-	l := newLab(t)
+	l := newBench(t)
 	disk := l.path("small")
 	if err := os.MkdirAll(disk, 0o755); err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestDiskFillsUpWhileTheHookRuns(t *testing.T) {
 }
 
 func TestLogsCannotBeWritten(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "echo x")
 	if err := os.MkdirAll(l.req.ScriptsLog, 0o755); err != nil { // a directory stands there
 		t.Fatal(err)

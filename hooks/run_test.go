@@ -12,7 +12,7 @@ import (
 )
 
 func TestScriptsRunInOrder(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("scripts/one.sh", "echo first; echo oops >&2").sh("/two.sh", "echo second; printf 'no newline'")
 	res := l.run()
 	if res.Outcome != Succeeded || res.Message != "" || res.Script != "" || len(res.Warnings) > 0 {
@@ -43,50 +43,50 @@ func TestScriptsRunInOrder(t *testing.T) {
 
 func TestHowHooksEnd(t *testing.T) {
 	for name, c := range map[string]struct {
-		set     func(*lab)
+		set     func(*bench)
 		outcome Outcome
 		code    int
 		signal  string
 		message string // in it
 		log     string // in it
 	}{
-		"no scripts": {set: func(*lab) {}, outcome: Succeeded},
+		"no scripts": {set: func(*bench) {}, outcome: Succeeded},
 		"exit code": {
-			set:     func(l *lab) { l.sh("a.sh", "echo why; exit 3").sh("b.sh", "echo never") },
+			set:     func(l *bench) { l.sh("a.sh", "echo why; exit 3").sh("b.sh", "echo never") },
 			outcome: Failed, code: 3, message: `Script "a.sh" failed with exit code 3 after `, log: "[stdout]why\n",
 		},
 		"killed by a signal": {
-			set:     func(l *lab) { l.sh("a.sh", "kill -SEGV $$") },
+			set:     func(l *bench) { l.sh("a.sh", "kill -SEGV $$") },
 			outcome: Failed, signal: "SIGSEGV", message: `Script "a.sh" was killed by signal SIGSEGV`,
 		},
 		"missing": {
-			set:     func(l *lab) { l.req.Scripts = []appspec.Script{{Location: "scripts/none.sh"}} },
+			set:     func(l *bench) { l.req.Scripts = []appspec.Script{{Location: "scripts/none.sh"}} },
 			outcome: ScriptMissing, message: "does not exist at ", log: "LifecycleEvent - AfterInstall\n",
 		},
 		"missing below a file": {
-			set: func(l *lab) {
+			set: func(l *bench) {
 				l.file("scripts", "", 0o644)
 				l.req.Scripts = []appspec.Script{{Location: "scripts/none.sh"}}
 			},
 			outcome: ScriptMissing, message: "does not exist at ",
 		},
 		"a command with arguments": {
-			set:     func(l *lab) { l.file("a.sh", "", 0o755); l.req.Scripts = []appspec.Script{{Location: "a.sh --now"}} },
+			set:     func(l *bench) { l.file("a.sh", "", 0o755); l.req.Scripts = []appspec.Script{{Location: "a.sh --now"}} },
 			outcome: ScriptMissing,
 		},
 		"leading dots": {
-			set:     func(l *lab) { l.req.Scripts = []appspec.Script{{Location: "/../../x.sh"}} },
+			set:     func(l *bench) { l.req.Scripts = []appspec.Script{{Location: "/../../x.sh"}} },
 			outcome: Error, message: "leads out of the revision",
 		},
 		"a link that leads out": {
-			set: func(l *lab) {
+			set: func(l *bench) {
 				_ = os.Symlink("/bin/true", filepath.Join(l.req.Archive, "a.sh"))
 				l.req.Scripts = []appspec.Script{{Location: "a.sh"}}
 			},
 			outcome: Error, message: "/true",
 		},
 		"a link inside": {
-			set: func(l *lab) {
+			set: func(l *bench) {
 				l.sh("real.sh", "exit 0")
 				_ = os.Symlink("real.sh", filepath.Join(l.req.Archive, "a.sh"))
 				l.req.Scripts[0].Location = "a.sh"
@@ -94,56 +94,56 @@ func TestHowHooksEnd(t *testing.T) {
 			outcome: Succeeded,
 		},
 		"a directory": {
-			set:     func(l *lab) { l.file("dir/x", "", 0o644); l.req.Scripts = []appspec.Script{{Location: "dir"}} },
+			set:     func(l *bench) { l.file("dir/x", "", 0o644); l.req.Scripts = []appspec.Script{{Location: "dir"}} },
 			outcome: Failed, message: "no regular file",
 		},
 		"not executable": {
-			set:     func(l *lab) { l.sh("a.sh", "echo ran"); _ = os.Chmod(filepath.Join(l.req.Archive, "a.sh"), 0o644) },
+			set:     func(l *bench) { l.sh("a.sh", "echo ran"); _ = os.Chmod(filepath.Join(l.req.Archive, "a.sh"), 0o644) },
 			outcome: Succeeded, log: "[stdout]ran\n",
 		},
 		"no interpreter line": {
-			set:     func(l *lab) { l.script("a.sh", "echo $0\n") },
+			set:     func(l *bench) { l.script("a.sh", "echo $0\n") },
 			outcome: Succeeded, log: "/deployment-archive/a.sh\n",
 		},
-		"empty": {set: func(l *lab) { l.script("a.sh", "") }, outcome: Succeeded},
+		"empty": {set: func(l *bench) { l.script("a.sh", "") }, outcome: Succeeded},
 		"interpreter missing": {
-			set:     func(l *lab) { l.script("a.sh", "#!/no/such/shell -x\necho\n") },
+			set:     func(l *bench) { l.script("a.sh", "#!/no/such/shell -x\necho\n") },
 			outcome: Failed, message: `its interpreter "/no/such/shell" does not exist on this host`,
 		},
 		"Windows line ends": {
-			set:     func(l *lab) { l.script("a.sh", "#!/bin/sh\r\necho\r\n") },
+			set:     func(l *bench) { l.script("a.sh", "#!/bin/sh\r\necho\r\n") },
 			outcome: Failed, message: "CR LF",
 		},
 		"odd names": {
-			set:     func(l *lab) { l.sh("a b;$(touch x)'\".sh", "echo ok $#") },
+			set:     func(l *bench) { l.sh("a b;$(touch x)'\".sh", "echo ok $#") },
 			outcome: Succeeded, log: "[stdout]ok 0\n",
 		},
 		"time limit": {
-			set: func(l *lab) {
+			set: func(l *bench) {
 				l.sh("a.sh", "echo begun; exec sleep 60").last(func(s *appspec.Script) { s.Timeout = 300 * time.Millisecond })
 			},
 			outcome: TimedOut, signal: "SIGTERM", message: "did not end within its time limit of 300ms", log: "[stdout]begun\n",
 		},
 		"time limit, whatever the answer": {
-			set: func(l *lab) {
+			set: func(l *bench) {
 				l.sh("a.sh", "trap 'exit 0' TERM; while :; do sleep 0.05; done").last(func(s *appspec.Script) { s.Timeout = 300 * time.Millisecond })
 			},
 			outcome: TimedOut,
 		},
 		"the whole archive goes": {
-			set:     func(l *lab) { l.sh("a.sh", `rm -r "$(dirname "$0")"`).sh("b.sh", "") },
+			set:     func(l *bench) { l.sh("a.sh", `rm -r "$(dirname "$0")"`).sh("b.sh", "") },
 			outcome: ScriptMissing, message: "the revision itself is missing",
 		},
 		"bytes that are no text": {
-			set:     func(l *lab) { l.sh("a.sh", `printf 'a\377\376b\000c\303\n'; exit 1`) },
+			set:     func(l *bench) { l.sh("a.sh", `printf 'a\377\376b\000c\303\n'; exit 1`) },
 			outcome: Failed, code: 1, log: "[stdout]a\uFFFDb\x00c\uFFFD\n",
 		},
 		"outputs closed": {
-			set:     func(l *lab) { l.misbehave("a.sh", "close-stdin") },
+			set:     func(l *bench) { l.misbehave("a.sh", "close-stdin") },
 			outcome: Succeeded, log: "[stderr]still here\n",
 		},
 		"a script of another deployment": {
-			set: func(l *lab) {
+			set: func(l *bench) {
 				l.sh("a.sh", "exit 7")
 				old := filepath.Join(l.root, "group", "d-OLD", "deployment-archive")
 				_ = os.MkdirAll(filepath.Dir(old), 0o755)
@@ -154,7 +154,7 @@ func TestHowHooksEnd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
+			l := newBench(t)
 			c.set(l)
 			res := l.run()
 			if res.Outcome != c.outcome || res.ExitCode != c.code || (c.signal != "" && res.Signal != c.signal) {
@@ -176,7 +176,7 @@ func TestHowHooksEnd(t *testing.T) {
 
 // What facts a script can find out about itself.
 func TestWhatAScriptSees(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("dir/see.sh", `echo "self=$0 args=$#"
 pwd
 umask
@@ -209,7 +209,7 @@ func TestStartRefuses(t *testing.T) {
 		"a runner that is no program": func(r *Request) { r.Options.Runner = []string{"/no/such/program"} },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t).sh("a.sh", "touch "+t.TempDir()+"/ran")
+			l := newBench(t).sh("a.sh", "touch "+t.TempDir()+"/ran")
 			change(&l.req)
 			if _, err := Start(t.Context(), l.req, nopLog); err == nil || !strings.HasPrefix(err.Error(), "cannot ") {
 				t.Errorf("error %v", err)
@@ -219,7 +219,7 @@ func TestStartRefuses(t *testing.T) {
 }
 
 func TestOneRecordIsOneExecution(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "echo x >> "+l.path("runs"))
 	l.run()
 	if _, err := Start(t.Context(), l.req, nopLog); err == nil || !strings.Contains(err.Error(), "started before") {

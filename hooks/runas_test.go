@@ -23,7 +23,7 @@ func runas(user string) func(*appspec.Script) {
 }
 
 // fakes puts programs that log their arguments in front of the PATH.
-func (l *lab) fakes(programs map[string]string) {
+func (l *bench) fakes(programs map[string]string) {
 	l.t.Helper()
 	dir := l.path("bin")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -43,7 +43,7 @@ const whoami = `id -u; id -g; id -G; echo "$HOME|$USER|$LOGNAME|$SHELL"; pwd; ec
 
 func TestRunAs(t *testing.T) {
 	needsRoot(t, "runas changes the user, without a login shell")
-	l := newLab(t)
+	l := newBench(t)
 	l.req.Options.Environ = []string{"PATH=" + os.Getenv("PATH"), "HOME=/root", "USER=root", "KEPT=yes"}
 	l.sh("a.sh", whoami).last(runas("nobody"))
 	res := l.run()
@@ -63,7 +63,7 @@ func words(ids []int) string { return strings.Trim(fmt.Sprint(ids), "[]") }
 
 func TestRunAsRoot(t *testing.T) {
 	needsRoot(t, "runas root sets HOME and SHELL only, as su does")
-	l := newLab(t)
+	l := newBench(t)
 	l.req.Options.Environ = []string{"PATH=" + os.Getenv("PATH"), "HOME=/odd", "USER=odd", "KEPT=yes"}
 	l.sh("a.sh", whoami).last(runas("root"))
 	res := l.run()
@@ -74,7 +74,7 @@ func TestRunAsRoot(t *testing.T) {
 
 func TestRunAsHasAllGroups(t *testing.T) {
 	needsRoot(t, "runas brings all supplementary groups")
-	l := newLab(t)
+	l := newBench(t)
 	l.fakes(map[string]string{
 		"getent": `[ "$1 $2" = "passwd remote" ] && echo 'remote:*:54321:54322::/srv/remote:/usr/sbin/nologin' || exit 2`,
 		"id":     `[ "$1 $2" = "-G remote" ] && echo '54322 54323 54324' || exec /usr/bin/id "$@"`,
@@ -90,18 +90,18 @@ func TestRunAsFails(t *testing.T) {
 	needsRoot(t, "what runas says when it cannot")
 	for name, c := range map[string]struct {
 		user    string
-		set     func(*lab)
+		set     func(*bench)
 		message string
 	}{
 		"unknown user":          {"no-such-user", nil, `the user "no-such-user" of its runas does not exist on this host`},
 		"an id without account": {"3999999", nil, `the user "3999999" of its runas does not exist`},
 		"an option":             {"-l", nil, `"-l" is no user name`},
-		"closed to the user": {"nobody", func(l *lab) { _ = os.Chmod(filepath.Join(l.req.Archive, "a.sh"), 0o700) },
+		"closed to the user": {"nobody", func(l *bench) { _ = os.Chmod(filepath.Join(l.req.Archive, "a.sh"), 0o700) },
 			`the user "nobody" may not execute it`},
-		"a closed directory above": {"nobody", func(l *lab) { _ = os.Chmod(l.req.Archive, 0o700) }, `enter a directory above it`},
+		"a closed directory above": {"nobody", func(l *bench) { _ = os.Chmod(l.req.Archive, 0o700) }, `enter a directory above it`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t).sh("a.sh", "echo ran")
+			l := newBench(t).sh("a.sh", "echo ran")
 			l.last(runas(c.user))
 			if c.set != nil {
 				c.set(l)
@@ -116,7 +116,7 @@ func TestRunAsFails(t *testing.T) {
 }
 
 func TestCompat1xUsesSu(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.fakes(map[string]string{"su": `shift 2; exec /bin/sh -c "$1"`})
 	l.req.Options.Compat1x = true
 	l.sh("it's odd $x.sh", "echo ran as $0").last(runas("app"))
@@ -144,7 +144,7 @@ func TestSudoWithoutRoot(t *testing.T) {
 		"sudo as another user": {"app", "<-n><su><app><-c><'PATH'>"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
+			l := newBench(t)
 			l.fakes(map[string]string{"sudo": "exit 0", "su": "exit 1"})
 			l.sh("a.sh", "echo ran").last(runas(c.user)).last(func(s *appspec.Script) { s.Sudo = true })
 			res := l.run()
@@ -155,7 +155,7 @@ func TestSudoWithoutRoot(t *testing.T) {
 		})
 	}
 	t.Run("runas alone", func(t *testing.T) {
-		l := newLab(t).sh("a.sh", "echo ran").last(runas("root"))
+		l := newBench(t).sh("a.sh", "echo ran").last(runas("root"))
 		if res := l.run(); res.Outcome != Failed || !strings.Contains(res.Message, "the agent does not run as root") {
 			t.Errorf("%+v", res)
 		}
@@ -166,7 +166,7 @@ func TestSudoWithoutRoot(t *testing.T) {
 			t.Log("NOT RUN HERE (this user has no account)")
 			t.SkipNow()
 		}
-		l := newLab(t).sh("a.sh", "echo ran").last(runas(u.Name))
+		l := newBench(t).sh("a.sh", "echo ran").last(runas(u.Name))
 		if res := l.run(); res.Outcome != Succeeded {
 			t.Errorf("%+v", res)
 		}
@@ -175,7 +175,7 @@ func TestSudoWithoutRoot(t *testing.T) {
 
 func TestSudoAsRootIsDirect(t *testing.T) {
 	needsRoot(t, "sudo: true needs no sudo")
-	l := newLab(t)
+	l := newBench(t)
 	l.fakes(map[string]string{"sudo": "exit 9"})
 	l.sh("a.sh", "id -u").last(func(s *appspec.Script) { s.Sudo = true })
 	if res := l.run(); res.Outcome != Succeeded || !strings.HasSuffix(res.Log, "[stdout]0\n") {
@@ -188,8 +188,8 @@ func stageJob() job {
 	return job{Options: Options{}.withDefaults()}
 }
 
-// runStaged runs a script of the lab with limits set, and returns its output.
-func (l *lab) runStaged(path string, limits []limit) (string, error) {
+// runStaged runs a script of the bench with limits set, and returns its output.
+func (l *bench) runStaged(path string, limits []limit) (string, error) {
 	l.t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -223,7 +223,7 @@ func readAllString(f *os.File) (string, error) {
 func TestLimitsHoldInTheScript(t *testing.T) {
 	needsRoot(t, "limits of limits.conf, above the agent's own, hold in a runas script")
 	n := func(v uint64) *uint64 { return &v }
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "ulimit -Sn; ulimit -Hn; ulimit -Sc; grep 'Max processes' /proc/self/limits; id -u; id -G; grep SigIgn /proc/self/status")
 	script := filepath.Join(l.req.Archive, "a.sh")
 	out, err := l.runStaged(script, []limit{
@@ -254,7 +254,7 @@ func TestLimitsHoldInTheScript(t *testing.T) {
 func TestStageFails(t *testing.T) {
 	zero := uint64(0)
 	limits := []limit{{Resource: unix.RLIMIT_CORE, Soft: &zero}}
-	l := newLab(t)
+	l := newBench(t)
 	l.script("a.sh", "#!/no/such\n").script("plain.sh", "echo $0 runs\n")
 	if os.Geteuid() != 0 {
 		t.Log("NOT RUN HERE (needs root): the stage changes the user")
@@ -306,7 +306,7 @@ func TestLikeSu(t *testing.T) {
 		t.Log("NOT RUN HERE (needs su and an account with a shell)")
 		t.SkipNow()
 	}
-	l := newLab(t)
+	l := newBench(t)
 	l.req.Options.Environ = []string{"PATH=/usr/bin:/bin", "HOME=/root", "USER=root", "LOGNAME=root", "KEPT=1", "SHELL=/bin/x"}
 	l.sh("a.sh", "umask; id; env -u _ -u SHLVL -u OLDPWD -u MAIL | sort").last(runas(user))
 	ours := l.run()
@@ -332,7 +332,7 @@ func userWithShell() string {
 // The outputs belong to the user, so that a script may open them by name.
 func TestOutputsBelongToTheUser(t *testing.T) {
 	needsRoot(t, "a runas script writes to /dev/stderr")
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "echo by name > /dev/stderr").last(runas("nobody"))
 	if res := l.run(); res.Outcome != Succeeded || !strings.HasSuffix(res.Log, "[stderr]by name\n") {
 		t.Errorf("%+v", res)
@@ -341,7 +341,7 @@ func TestOutputsBelongToTheUser(t *testing.T) {
 
 // A script that is being written for a moment is waited for.
 func TestScriptIsStillOpenForWriting(t *testing.T) {
-	l := newLab(t)
+	l := newBench(t)
 	l.sh("a.sh", "exit 0")
 	f, err := os.OpenFile(filepath.Join(l.req.Archive, "a.sh"), os.O_WRONLY, 0)
 	if err != nil {
