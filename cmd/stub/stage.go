@@ -230,8 +230,21 @@ func (s *stage) agentLog() string {
 	return strings.TrimSpace(b.String())
 }
 
+// settle waits for a hook that still runs: it outlives the agent and could start the web server after we have left.
+func (s *stage) settle() {
+	if s.agent == nil {
+		return
+	}
+	for deadline := time.Now().Add(agentStop); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if len(s.server.Hosts()[0].Running) == 0 {
+			return
+		}
+	}
+}
+
 // strike ends everything and removes the directory.
 func (s *stage) strike(keep bool) error {
+	s.settle()
 	err := s.stopAgent()
 	if stopping := s.stopWeb(); err == nil {
 		err = stopping

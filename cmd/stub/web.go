@@ -78,7 +78,8 @@ func (c *webCommand) background() (pid int, err error) {
 		}
 		return 0, errors.New(text)
 	}
-	return cmd.Process.Pid, cmd.Process.Release()
+	pid = cmd.Process.Pid // Release forgets it
+	return pid, cmd.Process.Release()
 }
 
 // serve is the process in the background.

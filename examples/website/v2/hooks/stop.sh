@@ -11,7 +11,7 @@ pid=$(cat "$PID_FILE")
 echo "version 2: stopping the web server, pid $pid"
 kill "$pid" 2>/dev/null || true
 tries=0
-while kill -0 "$pid" 2>/dev/null; do
+while [ -f "$PID_FILE" ] && kill -0 "$pid" 2>/dev/null; do # the server removes the file as the last thing
 	tries=$((tries + 1))
 	if [ "$tries" -gt 100 ]; then
 		echo "version 2: the web server does not stop" >&2
