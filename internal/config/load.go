@@ -211,14 +211,11 @@ func (r *reader) syntax(data []byte, err error) {
 		f.Message = "the file is no valid YAML: " + m[2]
 	}
 	lines := strings.Split(string(data), "\n")
-	if f.Line == 0 {
-		f.Line, f.Column = 1, 1
-	} else if f.Line <= len(lines) {
-		line := lines[f.Line-1]
-		f.Column = 1 + len(line) - len(strings.TrimLeft(line, " \t"))
-		if strings.Contains(line[:f.Column-1], "\t") {
-			f.Hint = "indent with blanks, not with tabs"
-		}
+	f.Line = min(max(f.Line, 1), len(lines))
+	line := lines[f.Line-1]
+	f.Column = 1 + len(line) - len(strings.TrimLeft(line, " \t"))
+	if strings.Contains(line[:f.Column-1], "\t") {
+		f.Hint = "indent with blanks, not with tabs"
 	}
 	r.findings = append(r.findings, f)
 }

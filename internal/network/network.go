@@ -4,6 +4,7 @@ package network
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -30,6 +31,8 @@ type Options struct {
 	ProxyURI string
 	// NoProxy adds to NO_PROXY: host names, suffixes like ".example.com", networks like "10.0.0.0/8" (key no_proxy).
 	NoProxy string
+	// WireLog, when set, gets a line for every request and every answer, without secrets (key log_aws_wire).
+	WireLog io.Writer
 	// Getenv looks up environment variables; nil for os.Getenv.
 	Getenv func(string) string
 }
@@ -49,7 +52,7 @@ func NewHTTPClient(o Options) (*http.Client, error) {
 		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
-	return &http.Client{Transport: &http.Transport{
+	transport := &http.Transport{
 		Proxy:                 proxy,
 		DialContext:           dialer.DialContext,
 		TLSHandshakeTimeout:   handshakeTimeout,
@@ -60,5 +63,9 @@ func NewHTTPClient(o Options) (*http.Client, error) {
 		MaxIdleConnsPerHost:   connectionsPerHost,
 		IdleConnTimeout:       idleTimeout,
 		ExpectContinueTimeout: time.Second,
-	}}, nil
+	}
+	if o.WireLog != nil {
+		return &http.Client{Transport: &wire{base: transport, to: o.WireLog}}, nil
+	}
+	return &http.Client{Transport: transport}, nil
 }

@@ -157,3 +157,43 @@ func TestFilesThatCannotBeUsedAreNamed(t *testing.T) {
 		}
 	}
 }
+
+func TestTheWireLogHasNoSecrets(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Amzn-Requestid", "id-1")
+		w.Header().Set("Set-Cookie", "hidden")
+	}))
+	defer server.Close()
+	var log strings.Builder
+	client, err := NewHTTPClient(Options{Getenv: environment(), WireLog: &log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/bucket/key?X-Amz-Signature=hidden", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"Authorization", "X-Amz-Security-Token", "X-Aws-Ec2-Metadata-Token", "Proxy-Authorization"} {
+		req.Header.Set(name, "hidden")
+	}
+	req.Header.Set("X-Amz-Target", "CodeDeploy\nX")
+	res, err := client.Do(req)
+	if err == nil {
+		_ = res.Body.Close()
+		t.Error("a header with a line end was sent")
+	}
+	req.Header.Set("X-Amz-Target", "CodeDeploy.X")
+	if res, err = client.Do(req); err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	for _, want := range []string{"> GET " + server.URL + "/bucket/key?... X-Amz-Target=[\"CodeDeploy.X\"]\n", "HTTP/1.1 200 OK after ", `X-Amzn-Requestid=["id-1"]`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("%q is not in the log:\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), "hidden") {
+		t.Errorf("the log tells a secret:\n%s", log.String())
+	}
+}
