@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"runtime"
 	"sync/atomic"
 	"unsafe"
 
@@ -13,6 +12,7 @@ type fileMeta struct {
 	mode     uint32 // permission bits, with setuid, setgid and sticky
 	uid, gid int
 	mtime    unix.Timespec
+	acl      []byte // nil: none
 }
 
 // keeper knows what a new file has without further calls.
@@ -65,6 +65,9 @@ func (k keeper) settle(fd int, m *fileMeta) error {
 		if err := unix.Fchmod(fd, m.mode&0o7777); err != nil {
 			return err
 		}
+	}
+	if err := share(fd, m.acl); err != nil {
+		return err
 	}
 	return setFileTime(fd, m.mtime)
 }
@@ -168,16 +171,4 @@ func (o *openedFile) finish(k keeper) error {
 		err = cerr
 	}
 	return err
-}
-
-// onOwnThread runs f on a thread whose umask is 0, so that the mode given to open is the mode of the file; exact is
-// false where the kernel does not allow that. The umask of the process stays. The thread ends with f, because it is
-// never unlocked.
-func onOwnThread(f func(exact bool)) {
-	runtime.LockOSThread()
-	exact := unix.Unshare(unix.CLONE_FS) == nil
-	if exact {
-		unix.Umask(0)
-	}
-	f(exact)
 }

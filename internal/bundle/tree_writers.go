@@ -3,6 +3,8 @@ package bundle
 import (
 	"context"
 	"sync"
+
+	"codedeploy-agent/internal/exactmode"
 )
 
 // writers are the goroutines that put files on the disk. What is handed to them is done in any order; drain waits
@@ -38,7 +40,7 @@ func startWriters(ctx context.Context, t *tree) (*writers, context.Context) {
 	w := &writers{ctx: ctx, fail: fail, queue: make(chan batch, writerCount)}
 	for range writerCount {
 		w.running.Go(func() {
-			onOwnThread(func(exact bool) {
+			exactmode.Run(func(exact bool) {
 				by := &writer{keeper: t.keeper}
 				by.exact = exact
 				w.run(by)

@@ -13,6 +13,8 @@ import (
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+
+	"codedeploy-agent/internal/exactmode"
 )
 
 // place is where a new tree grows: a hidden directory beside the one that it will replace, locked while it is in use.
@@ -89,7 +91,7 @@ func (p *place) build(ctx context.Context, opts UnpackOptions, fill func(context
 // inOwnThread runs f in a thread of its own with a umask of 0, if the kernel allows that.
 func inOwnThread(f func(exact bool) error) error {
 	result := make(chan error, 1)
-	go onOwnThread(func(exact bool) { result <- f(exact) })
+	go exactmode.Run(func(exact bool) { result <- f(exact) })
 	return <-result
 }
 

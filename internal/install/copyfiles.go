@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"codedeploy-agent/internal/exactmode"
 )
 
 const (
@@ -56,7 +57,7 @@ func (s *staging) copyFiles(ctx context.Context) error {
 	b := &batches{p: s.p}
 	var wg sync.WaitGroup
 	for range min(workers, 1+len(s.p.files)/batchSize) {
-		wg.Go(func() { onOwnThread(func(noUmask bool) { s.copyBatches(ctx, b, noUmask) }) })
+		wg.Go(func() { exactmode.Run(func(noUmask bool) { s.copyBatches(ctx, b, noUmask) }) })
 	}
 	wg.Wait()
 	return b.err
@@ -80,30 +81,6 @@ func (s *staging) copyBatches(ctx context.Context, b *batches, noUmask bool) {
 			return
 		}
 	}
-}
-
-// onOwnThread runs f on a thread with umask 0, so that creating a file sets its mode exactly. The process keeps its
-// umask: the thread, which ends with the goroutine, stops sharing it first. Where that is forbidden, noUmask is false.
-// It must be called at the end of a goroutine.
-func onOwnThread(f func(noUmask bool)) {
-	runtime.LockOSThread()
-	if unix.Gettid() == unix.Getpid() { // the main thread never ends, so it must stay as it is
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			onOwnThread(f)
-		}()
-		<-done
-		runtime.UnlockOSThread()
-		return
-	}
-	if unix.Unshare(unix.CLONE_FS) != nil {
-		runtime.UnlockOSThread()
-		f(false)
-		return
-	}
-	unix.Umask(0)
-	f(true)
 }
 
 // copier is one worker.

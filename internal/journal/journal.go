@@ -263,7 +263,9 @@ func (j *Journal) forgetOld() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	reported := slices.DeleteFunc(slices.Collect(maps.Values(j.records)), func(r Record) bool { return r.Phase != Reported })
-	slices.SortFunc(reported, func(a, b Record) int { return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.HostCommandIdentifier, b.HostCommandIdentifier)) })
+	slices.SortFunc(reported, func(a, b Record) int {
+		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.HostCommandIdentifier, b.HostCommandIdentifier))
+	})
 	for i, r := range reported {
 		if i >= maxReported || time.Since(r.At) > KeepReported {
 			delete(j.records, r.HostCommandIdentifier)
