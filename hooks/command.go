@@ -137,7 +137,7 @@ func (c command) startStaged(j job, in *cell, files []*os.File) (*os.Process, er
 	defer func() { _ = answer.Close() }()
 	args := append(append([]string{}, j.Options.Runner...), stageFlag, string(spec))
 	path := args[0]
-	args[0] = os.Args[0]
+	args[0] = programName
 	p, err := startIn(in, path, args, &os.ProcAttr{Env: c.env, Files: append(files[:3:3], answerEnd), Sys: &syscall.SysProcAttr{}})
 	_ = answerEnd.Close()
 	if err != nil {

@@ -209,22 +209,25 @@ func needsRoot(t *testing.T, why string) {
 	}
 }
 
-// agentMain is an agent. "start" starts the request on its standard input and waits for its end; "attach RECORD" waits
-// for the end of a hook that another has started, and prints the result.
+// agentMain is an agent.
+//
+//	start                   starts the request on its standard input and waits for its end
+//	attach RECORD           waits for the end of a hook that another has started, and prints the result
+//	reexec RECORD UP GO     starts the request, replaces its own image once the file UP is there, and makes the file GO
+//	again RECORD GO         is what it is replaced by
 func agentMain(args []string) int {
-	if args[0] == "attach" {
-		e, err := Attach(args[1])
-		if err != nil {
-			fmt.Println(err)
-			return 1
+	switch args[0] {
+	case "attach":
+		return agentAttach(args[1])
+	case "again":
+		ReapInherited()
+		_ = os.WriteFile(args[2], nil, 0o644)
+		code := agentAttach(args[1])
+		for deadline := time.Now().Add(10 * time.Second); len(children()) > 0 && time.Now().Before(deadline); {
+			time.Sleep(5 * time.Millisecond)
 		}
-		res, err := e.Wait(context.Background())
-		if err != nil {
-			fmt.Println(err)
-			return 1
-		}
-		_ = json.NewEncoder(os.Stdout).Encode(res)
-		return 0
+		fmt.Println("children left:", len(children()))
+		return code
 	}
 	var req Request
 	if err := json.NewDecoder(os.Stdin).Decode(&req); err != nil {
@@ -236,14 +239,36 @@ func agentMain(args []string) int {
 		fmt.Println(err)
 		return 1
 	}
+	if args[0] == "reexec" {
+		for !exists(args[2]) {
+			time.Sleep(5 * time.Millisecond)
+		}
+		fmt.Println(unix.Exec("/proc/self/exe", []string{os.Args[0], "test-agent", "again", args[1], args[3]}, os.Environ()))
+		return 1
+	}
 	fmt.Println("started")
 	_, _ = e.Wait(context.Background())
 	fmt.Println("ended")
 	return 0
 }
 
-// otherAgent starts the hook from another process and returns it once the hook is started.
-func (l *bench) otherAgent() *exec.Cmd {
+func agentAttach(record string) int {
+	e, err := Attach(record)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	res, err := e.Wait(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(res)
+	return 0
+}
+
+// agentCommand is an agent that starts the hook.
+func (l *bench) agentCommand() *exec.Cmd {
 	l.t.Helper()
 	request, err := json.Marshal(l.req)
 	if err != nil {
@@ -251,6 +276,13 @@ func (l *bench) otherAgent() *exec.Cmd {
 	}
 	cmd := exec.Command(self(l.t), "test-agent", "start")
 	cmd.Stdin = strings.NewReader(string(request))
+	return cmd
+}
+
+// otherAgent starts the hook from another process and returns it once the hook is started.
+func (l *bench) otherAgent() *exec.Cmd {
+	l.t.Helper()
+	cmd := l.agentCommand()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		l.t.Fatal(err)

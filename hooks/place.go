@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -34,6 +35,8 @@ func place(ctx context.Context, req Request, pid int, log *zap.Logger) order {
 	if os.Geteuid() != 0 {
 		return order{}
 	}
+	ctx, cancel := context.WithTimeout(ctx, scopeLimit)
+	defer cancel()
 	// The pid makes the name unique; a scope of an older runner with the same pid may be held by a daemon.
 	for n := pid; ; n += 1 << 22 {
 		unit := systemd.ScopeName(req.DeploymentID, req.Event, n)
@@ -55,6 +58,9 @@ func place(ctx context.Context, req Request, pid int, log *zap.Logger) order {
 		return order{Unit: unit}
 	}
 }
+
+// scopeLimit bounds the wait for systemd; a hook that has to do without a scope is better than none.
+const scopeLimit = 20 * time.Second
 
 // cgroupPrefix begins the names of cgroups made without systemd.
 const cgroupPrefix = "codedeploy-hook-"

@@ -106,8 +106,8 @@ func readJSON[T any](path string) (v T, err error) {
 	return v, nil
 }
 
-// reserveSize is more than the largest result: 2,048 characters of log and as much of message, six bytes each at worst,
-// and the warnings.
+// reserveSize is more than the largest result: 2,048 characters of log, six bytes each at worst, a message with some
+// paths, and the warnings.
 const reserveSize = 64 << 10
 
 // reserveResult allocates the blocks of the result file while a full disk can still refuse the hook; a result that

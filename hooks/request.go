@@ -58,7 +58,7 @@ type Options struct {
 	// program's own file with the argument "hook-runner".
 	Runner []string
 	// Environ is the service's environment; nil means that of this process.
-	Environ []string
+	Environ []string `json:"-"` // a runner has it as its own: values need not be text, and the record needs no secrets
 }
 
 func (o Options) withDefaults() Options {

@@ -122,7 +122,7 @@ func TestHowHooksEnd(t *testing.T) {
 			set: func(l *bench) {
 				l.sh("a.sh", "echo begun; exec sleep 60").last(func(s *appspec.Script) { s.Timeout = 300 * time.Millisecond })
 			},
-			outcome: TimedOut, signal: "SIGTERM", message: "did not end within its time limit of 300ms", log: "[stdout]begun\n",
+			outcome: TimedOut, signal: "SIGTERM", message: "did not end within its time limit of 0.3 seconds", log: "[stdout]begun\n",
 		},
 		"time limit, whatever the answer": {
 			set: func(l *bench) {

@@ -107,7 +107,7 @@ func TestRunAsFails(t *testing.T) {
 				c.set(l)
 			}
 			res := l.run()
-			if res.Outcome != Failed || !strings.Contains(res.Message, c.message) || strings.Contains(res.Log, "ran") {
+			if res.Outcome != Failed || !strings.Contains(res.Message, c.message) || strings.Contains(res.Log, "]ran") || !strings.Contains(res.Log, "[stderr]cannot start a.sh: ") {
 				t.Errorf("%+v", res)
 			}
 			t.Log(res.Message)

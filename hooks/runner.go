@@ -34,6 +34,9 @@ func RunnerMain(args []string) int {
 	return 0
 }
 
+// maxWarnings keeps the result smaller than the room that is reserved for it.
+const maxWarnings = 20
+
 // runner carries out one job.
 type runner struct {
 	job        job
@@ -46,6 +49,7 @@ type runner struct {
 }
 
 func runRecord(rec record) error {
+	_ = os.WriteFile("/proc/self/comm", []byte("codedeploy-hook"), 0) // rather than "exe"
 	closeOnExec()
 	ended := catchSignals()
 	j, err := readJSON[job](rec.job())
@@ -57,6 +61,7 @@ func runRecord(rec record) error {
 		return nil // the agent has given up or is gone; nothing has run
 	}
 	unix.Umask(j.Umask)
+	j.Options.Environ = os.Environ()
 	r := &runner{job: j, record: rec, transcript: newTranscript(j)}
 	cgroup, _ := systemd.CgroupOf(os.Getpid())
 	if o.Cgroup != "" {
@@ -116,6 +121,7 @@ func (r *runner) event(s started) Result {
 	res.Log = r.transcript.end()
 	res.Duration = time.Since(begin)
 	res.Warnings = append(r.warnings, r.transcript.warnings()...)
+	res.Warnings = res.Warnings[:min(len(res.Warnings), maxWarnings)]
 	return res
 }
 

@@ -31,7 +31,7 @@ func (r *runner) script(n int, s jobScript) Result {
 	}
 	c, err := r.job.commandFor(s, path, r.base)
 	if err != nil {
-		return v.failed("could not be started: %v", err)
+		return r.notStarted(v, err.Error())
 	}
 	in := newCell(r.cgroup, n)
 	defer in.close()
@@ -39,7 +39,7 @@ func (r *runner) script(n int, s jobScript) Result {
 	begin := time.Now()
 	run, err := r.launch(c, in)
 	if err != nil {
-		return v.failed("could not be started: %s", explainStart(c, err))
+		return r.notStarted(v, explainStart(c, err))
 	}
 	timedOut := !run.ended(time.Until(begin.Add(s.Timeout)))
 	if timedOut {
@@ -49,6 +49,14 @@ func (r *runner) script(n int, s jobScript) Result {
 	open := run.drain(r, begin.Add(s.Timeout), timedOut)
 	run.flush()
 	return v.of(run.status(), timedOut, open)
+}
+
+// notStarted is the result of a script that could not be started. The cause goes to the log, where su or a shell would
+// have left it.
+func (r *runner) notStarted(v verdict, cause string) Result {
+	s := &stream{t: r.transcript, mark: "[stderr]"}
+	_, _ = fmt.Fprintf(s, "cannot start %s: %s\n", v.script.Location, cause)
+	return v.failed("could not be started: %s", cause)
 }
 
 // locate returns the path of the script. Neither ".." nor a link may lead out of the archive.

@@ -20,6 +20,10 @@ const (
 	aliveFD = 4 // the pipe "alive"
 )
 
+// programName is what "ps" shows, whatever file is run: by default that is /proc/self/exe, which stays the same program
+// when a package upgrade has replaced the file.
+const programName = "codedeploy-agent"
+
 // order is what the agent tells a runner that waits to go.
 type order struct {
 	Unit   string // the scope that the runner is in
@@ -93,7 +97,12 @@ func (r record) prepare(req Request) error {
 	if err := r.reserveResult(); err != nil {
 		return err
 	}
-	return writeJSON(r.job(), newJob(req, currentUmask()))
+	// Unlike what follows it need not survive the host: a runner does not either.
+	b, err := json.Marshal(newJob(req, currentUmask()))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(r.job(), b, 0o600)
 }
 
 // spawn starts the runner in a session of its own. The runner waits for an order on the pipe whose other end is
@@ -112,9 +121,7 @@ func spawn(req Request, alive *os.File) (pid int, release *os.File, err error) {
 	defer func() { _ = complaints.Close() }()
 	runner := req.Options.Runner
 	cmd := exec.Command(runner[0], append(runner[1:len(runner):len(runner)], req.Record)...)
-	if runner[0] == "/proc/self/exe" {
-		cmd.Args[0] = filepath.Base(os.Args[0])
-	}
+	cmd.Args[0] = programName
 	cmd.Env = req.Options.Environ
 	cmd.Stderr = complaints
 	cmd.ExtraFiles = []*os.File{goRead, alive}

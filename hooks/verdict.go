@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -37,14 +38,14 @@ func (v verdict) of(status *syscall.WaitStatus, timedOut bool, open []string) Re
 	outcome, cause := Failed, ""
 	switch {
 	case timedOut:
-		outcome, cause = TimedOut, fmt.Sprintf("did not end within its time limit of %s and was stopped", v.script.Timeout)
+		outcome, cause = TimedOut, fmt.Sprintf("did not end within its time limit of %s and was stopped", v.limit())
 	case signal != "":
 		cause = fmt.Sprintf("was killed by signal %s after %s", signal, v.duration())
 	case code != 0:
 		cause = fmt.Sprintf("failed with exit code %d after %s", code, v.duration())
 	case len(open) > 0 && v.job.Options.Compat1x:
 		outcome = OutputsLeftOpen
-		cause = fmt.Sprintf("ended, but a background process kept its %s open until its time limit of %s", strings.Join(open, " and "), v.script.Timeout)
+		cause = fmt.Sprintf("ended, but a background process kept its %s open until its time limit of %s", strings.Join(open, " and "), v.limit())
 	default:
 		return Result{Outcome: Succeeded}
 	}
@@ -61,6 +62,11 @@ func (v verdict) duration() time.Duration {
 		return v.took.Round(time.Millisecond)
 	}
 	return v.took.Round(100 * time.Millisecond)
+}
+
+// limit is the time limit as the AppSpec gives it.
+func (v verdict) limit() string {
+	return strconv.FormatFloat(v.script.Timeout.Seconds(), 'f', -1, 64) + " seconds"
 }
 
 func (v verdict) failed(format string, args ...any) Result {
