@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"codedeploy-agent/internal/stub"
@@ -52,7 +53,11 @@ func (c *serveCommand) Run(ctx context.Context, o output) error {
 	}
 	if c.Instance {
 		h := s.AddInstance()
-		connect = append(connect, fmt.Sprintf("AWS_EC2_METADATA_SERVICE_ENDPOINT=%s codedeploy-agent run (as %s)", s.URL(), h.ID))
+		config, err := h.WriteConfig(filepath.Join(s.Dir(), h.Name), nil)
+		if err != nil {
+			return err
+		}
+		connect = append(connect, strings.Join(h.Environment(), " ")+" codedeploy-agent run --config-file "+config)
 	}
 	c.welcome(o, s, connect)
 	<-ctx.Done()

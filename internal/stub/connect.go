@@ -47,11 +47,22 @@ func (h *Host) WriteConfig(dir string, extra map[string]any) (string, error) {
 			return "", fmt.Errorf("cannot write the agent's configuration: %w", err)
 		}
 	}
-	if err := writeYAML(onPremises, h.onPremises(dir), 0o600); err != nil {
-		return "", err
+	if !h.instance {
+		if err := writeYAML(onPremises, h.onPremises(dir), 0o600); err != nil {
+			return "", err
+		}
 	}
 	path := filepath.Join(dir, "codedeployagent.yml")
 	return path, writeYAML(path, config, 0o644)
+}
+
+// Environment is what an agent must have in its environment to connect as the host: an EC2 instance's agent has to find
+// our metadata service instead of the real one.
+func (h *Host) Environment() []string {
+	if h.instance {
+		return []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT=" + h.server.URL()}
+	}
+	return nil
 }
 
 // onPremises is the file that `aws deploy register` would write.

@@ -32,7 +32,8 @@ type Host struct {
 	SecretAccessKey string `json:"secret_access_key"`
 	SessionToken    string `json:"session_token,omitempty"`
 
-	server *Server
+	server   *Server
+	instance bool // an EC2 instance: who it is, and its keys, come from the metadata service
 }
 
 // HostState is what the twin saw of a host.
@@ -74,7 +75,7 @@ func (s *Server) AddHost(h Host) (*Host, error) {
 
 // AddInstance makes the EC2 instance of the metadata service known as a host.
 func (s *Server) AddInstance(groups ...string) *Host {
-	h := Host{ID: s.IMDS.HostIdentifier(), Groups: groups, server: s}
+	h := Host{ID: s.IMDS.HostIdentifier(), Groups: groups, server: s, instance: true}
 	h.Name = h.ID[strings.LastIndex(h.ID, "/")+1:]
 	s.engine.addHost(h)
 	return &h

@@ -89,9 +89,10 @@ var (
 
 // Signer has a key and a certificate.
 type Signer struct {
-	key, foreign *rsa.PrivateKey
-	certificate  *x509.Certificate
-	authority    *x509.Certificate
+	key         *rsa.PrivateKey
+	foreign     func() (*rsa.PrivateKey, error) // made when first needed: it takes a moment
+	certificate *x509.Certificate
+	authority   *x509.Certificate
 }
 
 // Sign returns the signed message as text.
@@ -192,7 +193,9 @@ func (s *Signer) signerInfos(content []byte, o Options) ([]byte, error) {
 	}
 	key := s.key
 	if o.Flaw == ForeignKey {
-		key = s.foreign
+		if key, err = s.foreign(); err != nil {
+			return nil, fmt.Errorf("cannot make a foreign key: %w", err)
+		}
 	}
 	signature, err := rsa.SignPKCS1v15(rand.Reader, key, o.Digest, toSign)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"sync"
 	"time"
 )
 
@@ -26,9 +27,7 @@ func (s *Signer) generate() (err error) {
 	if s.key, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		return err
 	}
-	if s.foreign, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
-		return err
-	}
+	s.foreign = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 	authorityKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
