@@ -1,6 +1,7 @@
 package codedeploy
 
 import (
+	"errors"
 	"math/rand/v2"
 	"time"
 )
@@ -39,8 +40,20 @@ func (b *Backoff) Next() time.Duration {
 	return bound/10 + rand.N(bound-bound/10+1)
 }
 
-// After is Next for a given failure: at least as long as the service asked for.
-func (b *Backoff) After(err error) time.Duration { return max(b.Next(), RetryAfter(err)) }
+// maxUnanswered bounds the wait when nobody has answered: trying again then costs the service nothing, and the host is
+// back soon after its network is.
+const maxUnanswered = 12 * time.Second
+
+// After is Next for a given failure: at least as long as the service asked for, and at most 12 seconds when it has not
+// answered at all.
+func (b *Backoff) After(err error) time.Duration {
+	wait := b.Next()
+	var e *Error
+	if errors.As(err, &e) && e.HTTPStatus == 0 {
+		return min(wait, maxUnanswered/10+rand.N(maxUnanswered*9/10))
+	}
+	return max(wait, RetryAfter(err))
+}
 
 // Reset forgets the failures.
 func (b *Backoff) Reset() { b.failures = 0 }

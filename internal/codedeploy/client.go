@@ -25,7 +25,7 @@ import (
 const DefaultReadTimeout = 80 * time.Second
 
 // maxAnswer bounds what is read of an answer; specifications have some ten thousand bytes.
-const maxAnswer = 8 << 20
+const maxAnswer = 4 << 20
 
 // Options are what a Client is made of. Endpoint, Region and Credentials are needed.
 type Options struct {
@@ -105,7 +105,7 @@ func New(o Options) *Client {
 // signature because of this host's clock, the clock's error is learned from the answer and the request signed anew,
 // once; the service has not looked at the first one.
 func (c *Client) call(ctx context.Context, operation string, in, out any) error {
-	if err := c.gate.Wait(ctx, operation != "PollHostCommand"); err != nil {
+	if err := c.gate.Wait(ctx, operation != poll); err != nil {
 		return &Error{Kind: Network, Operation: operation, Err: err}
 	}
 	body := encode(in)
@@ -163,6 +163,11 @@ func (c *Client) request(ctx context.Context, operation string, body []byte) (*h
 	digest := sha256.Sum256(body)
 	if err := c.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(digest[:]), c.service, c.region, c.clock.now()); err != nil {
 		return nil, &Error{Kind: Denied, Operation: operation, Err: err}
+	}
+	if operation == poll || operation == specification {
+		// Asking twice does no harm. So net/http may send the request again when the service closes a kept connection at
+		// the very moment; the name marks it as repeatable, and without a value it is not sent.
+		req.Header["X-Idempotency-Key"] = nil
 	}
 	return req, nil
 }

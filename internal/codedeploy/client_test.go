@@ -71,12 +71,12 @@ func TestOperationsAsTheyGoOverTheWire(t *testing.T) {
 		sent      string
 		want      any
 	}{
-		{"a poll that finds a command", `{"HostCommand":` + commandText + `12}}`, "PollHostCommand", poll, `{"HostIdentifier":"host"}`, command},
-		{"a nonce that is a text", `{"HostCommand":` + commandText + `"12"}}`, "PollHostCommand", poll, `{"HostIdentifier":"host"}`, command},
-		{"a byte order mark", "\ufeff" + `{"HostCommand":` + commandText + `12}}`, "PollHostCommand", poll, `{"HostIdentifier":"host"}`, command},
-		{"a poll that finds nothing", `{"HostCommand":null}`, "PollHostCommand", poll, `{"HostIdentifier":"host"}`, (*HostCommand)(nil)},
-		{"a poll that finds nothing and says so briefly", `{}`, "PollHostCommand", poll, `{"HostIdentifier":"host"}`, (*HostCommand)(nil)},
-		{"a poll without a body", ``, "PollHostCommand", poll, `{"HostIdentifier":"host"}`, (*HostCommand)(nil)},
+		{"a poll that finds a command", `{"HostCommand":` + commandText + `12}}`, "PollHostCommand", pollHost, `{"HostIdentifier":"host"}`, command},
+		{"a nonce that is a text", `{"HostCommand":` + commandText + `"12"}}`, "PollHostCommand", pollHost, `{"HostIdentifier":"host"}`, command},
+		{"a byte order mark", "\ufeff" + `{"HostCommand":` + commandText + `12}}`, "PollHostCommand", pollHost, `{"HostIdentifier":"host"}`, command},
+		{"a poll that finds nothing", `{"HostCommand":null}`, "PollHostCommand", pollHost, `{"HostIdentifier":"host"}`, (*HostCommand)(nil)},
+		{"a poll that finds nothing and says so briefly", `{}`, "PollHostCommand", pollHost, `{"HostIdentifier":"host"}`, (*HostCommand)(nil)},
+		{"a poll without a body", ``, "PollHostCommand", pollHost, `{"HostIdentifier":"host"}`, (*HostCommand)(nil)},
 		{
 			"a specification",
 			`{"DeploymentSystem":"CodeDeploy","DeploymentSpecification":{"GenericEnvelope":{"Format":"PKCS7/JSON","Payload":"p"},"VariantId":"x"}}`,
@@ -136,7 +136,7 @@ func TestOperationsAsTheyGoOverTheWire(t *testing.T) {
 	}
 }
 
-func poll(ctx context.Context, c *Client) (any, error) { return c.Poll(ctx, "host") }
+func pollHost(ctx context.Context, c *Client) (any, error) { return c.Poll(ctx, "host") }
 
 func TestTheSecureServiceHasItsOwnTarget(t *testing.T) {
 	c, requests := service(t, Options{Secure: true}, says(200, `{}`))
@@ -198,5 +198,46 @@ func TestDiagnosticsHaveExactlyFourMembers(t *testing.T) {
 	}
 	if !json.Valid([]byte(e.Payload)) {
 		t.Error("no JSON")
+	}
+}
+
+// TestAPollSurvivesAConnectionThatTheServiceHasJustClosed: the service closes kept connections whenever it likes.
+func TestAPollSurvivesAConnectionThatTheServiceHasJustClosed(t *testing.T) {
+	seen := map[string]int{}
+	c, requests := service(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		if seen[r.RemoteAddr]++; seen[r.RemoteAddr] > 1 {
+			connection, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				_ = connection.Close()
+			}
+			return
+		}
+		says(200, `{}`)(w, r)
+	})
+	for range 3 {
+		if _, err := c.Poll(t.Context(), "host"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, ok := (*requests)[0].header["X-Idempotency-Key"]; ok {
+		t.Error("the mark for repeatable requests was sent")
+	}
+	// A report is repeated only by those who know whether it was stored.
+	if err := c.Complete(t.Context(), "id", Succeeded, Diagnostics{}); KindOf(err) != Network || err == nil {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAnEndlessAnswerIsNotRead(t *testing.T) {
+	c, _ := service(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"HostCommand":"`)
+		for range 64 {
+			if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+				return
+			}
+		}
+	})
+	if _, err := c.Poll(t.Context(), "host"); KindOf(err) != ServerFault || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -128,7 +128,13 @@ func TestBackoffGrowsWithFullJitterUpToItsCap(t *testing.T) {
 		}
 	}
 	b := Backoff{Max: time.Second}
-	if d := b.After(&Error{RetryAfter: time.Minute}); d != time.Minute {
+	if d := b.After(&Error{HTTPStatus: 503, RetryAfter: time.Minute}); d != time.Minute {
 		t.Errorf("waited %v", d)
+	}
+	b = Backoff{Base: time.Hour, Max: time.Hour}
+	for range 100 {
+		if d := b.After(&Error{Kind: Network}); d > 12*time.Second {
+			t.Fatalf("waited %v although nobody answered", d)
+		}
 	}
 }

@@ -5,6 +5,14 @@ import (
 	"fmt"
 )
 
+// The operations, as they are called on the wire.
+const (
+	poll          = "PollHostCommand"
+	specification = "GetDeploymentSpecification"
+	acknowledge   = "PutHostCommandAcknowledgement"
+	complete      = "PutHostCommandComplete"
+)
+
 // Status is where a command stands in the eyes of the service.
 type Status string
 
@@ -42,7 +50,7 @@ type DeploymentSpecification struct {
 func (c *Client) Poll(ctx context.Context, hostIdentifier string) (*HostCommand, error) {
 	in := struct{ HostIdentifier string }{hostIdentifier}
 	var out struct{ HostCommand *HostCommand }
-	if err := c.call(ctx, "PollHostCommand", in, &out); err != nil {
+	if err := c.call(ctx, poll, in, &out); err != nil {
 		return nil, err
 	}
 	return out.HostCommand, nil
@@ -58,7 +66,7 @@ func (c *Client) Specification(ctx context.Context, executionID, hostIdentifier 
 		DeploymentSystem        string
 		DeploymentSpecification struct{ GenericEnvelope Envelope }
 	}
-	if err := c.call(ctx, "GetDeploymentSpecification", in, &out); err != nil {
+	if err := c.call(ctx, specification, in, &out); err != nil {
 		return nil, err
 	}
 	return &DeploymentSpecification{System: out.DeploymentSystem, Envelope: out.DeploymentSpecification.GenericEnvelope}, nil
@@ -72,7 +80,7 @@ func (c *Client) Acknowledge(ctx context.Context, hostCommandIdentifier string, 
 		Diagnostics           Envelope
 	}{hostCommandIdentifier, Envelope{Format: "JSON", Payload: fmt.Sprintf(`{"IsCommandNoop":%t}`, noop)}}
 	var out struct{ CommandStatus Status }
-	if err := c.call(ctx, "PutHostCommandAcknowledgement", in, &out); err != nil {
+	if err := c.call(ctx, acknowledge, in, &out); err != nil {
 		return "", err
 	}
 	return out.CommandStatus, nil
@@ -85,5 +93,5 @@ func (c *Client) Complete(ctx context.Context, hostCommandIdentifier string, sta
 		CommandStatus         Status
 		Diagnostics           Envelope
 	}{hostCommandIdentifier, status, d.Envelope()}
-	return c.call(ctx, "PutHostCommandComplete", in, nil)
+	return c.call(ctx, complete, in, nil)
 }

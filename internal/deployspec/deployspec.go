@@ -22,7 +22,7 @@ const (
 )
 
 // MaxPayload is the size in bytes above which a payload is refused unread. Real ones have some ten thousand bytes.
-const MaxPayload = 4 << 20
+const MaxPayload = 1 << 20
 
 // Options say what a specification has to prove. The zero value is what the daemon uses when nothing is configured: a
 // good signature, made with the certificate that the message carries.
