@@ -44,9 +44,12 @@ func TestCommandLine(t *testing.T) {
 			e.Setenv("CODEDEPLOY_STUB_URL", "http://"+address)
 			return err
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"wait-for": waitFor},
+		Cmds: commands,
 	})
 }
+
+// commands are those that the scripts have beyond the usual.
+var commands = map[string]func(*testscript.TestScript, bool, []string){"wait-for": waitFor}
 
 // endWebServer ends the server of a script that failed before it could do so.
 func endWebServer(pidFile string) {
@@ -63,7 +66,7 @@ func waitFor(ts *testscript.TestScript, _ bool, args []string) {
 				_ = response.Body.Close()
 				return
 			}
-		} else if _, err := os.Stat(ts.MkAbs(args[1])); err == nil {
+		} else if found, _ := filepath.Glob(ts.MkAbs(args[1])); len(found) > 0 {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)

@@ -28,12 +28,14 @@ func s3Client(t *testing.T, s *Server, change ...func(*s3.Options)) *s3.Client {
 	t.Cleanup(transport.CloseIdleConnections)
 	options := s3.Options{
 		Region: "us-east-1", BaseEndpoint: aws.String(s.URL()), UsePathStyle: true, HTTPClient: &http.Client{Transport: transport},
-		Retryer: aws.NopRetryer{},
-		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: OperatorKeyID, SecretAccessKey: OperatorSecret}, nil
-		}),
+		Retryer:     aws.NopRetryer{},
+		Credentials: aws.CredentialsProviderFunc(operator),
 	}
 	return s3.New(options, change...)
+}
+
+func operator(context.Context) (aws.Credentials, error) {
+	return aws.Credentials{AccessKeyID: OperatorKeyID, SecretAccessKey: OperatorSecret}, nil
 }
 
 func makeBucket(t *testing.T, c *s3.Client, name string) {

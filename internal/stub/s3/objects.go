@@ -117,12 +117,13 @@ func (s *Server) getObject(c *call) error {
 		return errNoKey // overwritten in this very moment
 	}
 	defer func() { _ = f.Close() }()
+	if _, err := f.Seek(first, io.SeekStart); err != nil {
+		return err
+	}
 	c.w.WriteHeader(status)
-	_, _ = io.CopyBuffer(onlyWriter{c.w}, io.NewSectionReader(f, first, length), make([]byte, 256<<10))
+	_, _ = io.Copy(c.w, io.LimitReader(f, length))
 	return nil
 }
-
-type onlyWriter struct{ io.Writer }
 
 // describe sets the headers of an object.
 func (c *call) describe(v *Version) {
