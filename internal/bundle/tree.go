@@ -69,6 +69,10 @@ func (t *tree) meta(path string, m fileMeta) (fileMeta, error) {
 	if m.mode == onDisk.mode && m.uid == t.uid && m.gid == t.gid {
 		return onDisk, nil
 	}
+	if t.record == nil {
+		return onDisk, nil // what 1.x made of it was the agent's, too
+	}
+	onDisk.acl = sharing(m, onDisk)
 	return onDisk, t.record.add(path, m)
 }
 
@@ -307,9 +311,11 @@ func (t *tree) finishDir(d *dirMeta) error {
 		return err
 	}
 	if d.chmod {
-		return unix.Fchmodat(at.fd, name, d.meta.mode&0o7777, 0)
+		if err := unix.Fchmodat(at.fd, name, d.meta.mode&0o7777, 0); err != nil {
+			return err
+		}
 	}
-	return nil
+	return shareDir(at.fd, name, d.meta.acl)
 }
 
 // close gives back the descriptors.

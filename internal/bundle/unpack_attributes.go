@@ -38,9 +38,6 @@ type attributeWriter struct {
 }
 
 func (w *attributeWriter) add(path string, m fileMeta) error {
-	if w == nil {
-		return nil
-	}
 	w.line = strconv.AppendUint(w.line[:0], uint64(m.mode&0o7777), 8)
 	w.line = strconv.AppendInt(append(w.line, ' '), int64(m.uid), 10)
 	w.line = strconv.AppendInt(append(w.line, ' '), int64(m.gid), 10)

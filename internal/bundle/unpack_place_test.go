@@ -148,7 +148,7 @@ func zerosOf(w io.Writer, n int64) error {
 
 func TestBombs(t *testing.T) {
 	bomb := func(name string, write func(w io.Writer) error) string {
-		path := filepath.Join(t.TempDir(), name)
+		path := filepath.Join(fastTemp(t), name)
 		f, err := os.Create(path)
 		must(t, err)
 		must(t, write(f))
@@ -249,7 +249,7 @@ func TestFullDisk(t *testing.T) {
 		for kind, data := range map[string][]byte{"tar": plain, "tgz": gzipOf(t, plain), "zip": zipOf(t, c.members...)} {
 			t.Run(c.name+", "+kind, func(t *testing.T) {
 				disk := smallDisk(t, c.options)
-				archive := filepath.Join(t.TempDir(), "bundle")
+				archive := filepath.Join(fastTemp(t), "bundle")
 				must(t, os.WriteFile(archive, data, 0o600))
 				_, err := Unpack(context.Background(), archive, kind, filepath.Join(disk, "deployment-archive"), UnpackOptions{}, testLog(t))
 				var space *SpaceError
