@@ -47,6 +47,8 @@ type DeployOptions struct {
 	Signing cms.Options `json:"-"`
 	// AckAnswer replaces the answer to acknowledgements.
 	AckAnswer Status `json:"-"`
+	// Each may change the command of an event before it is sent; it must not call the twin.
+	Each func(event string, raw *RawCommand) `json:"-"`
 }
 
 // LifecycleEvent is one event on one host.

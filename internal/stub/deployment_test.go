@@ -108,6 +108,20 @@ func TestTheSpecificationSaysWhatIsDeployed(t *testing.T) {
 	}
 }
 
+func TestOneCommandOfADeploymentCanBeChanged(t *testing.T) {
+	s := start(t, Options{})
+	a := newAgent(t, s, addHost(t, s, Host{}))
+	a.work()
+	info := wait(t, deploy(t, s, DeployOptions{Each: func(event string, raw *RawCommand) {
+		if event == "Install" {
+			raw.ID, raw.AckAnswer = "special", Succeeded
+		}
+	}}))
+	if e := info.Hosts[0].Events[3]; info.Status != Succeeded || e.Command != "special" || e.Diagnostics != nil {
+		t.Errorf("%s, and the event is %+v", info.Status, e)
+	}
+}
+
 func TestAFailedEventEndsTheDeployment(t *testing.T) {
 	s := start(t, Options{})
 	a := newAgent(t, s, addHost(t, s, Host{}))

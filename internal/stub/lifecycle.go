@@ -82,9 +82,12 @@ func (d *Deployment) command(t *target, event *LifecycleEvent) {
 		ExecutionID:  fmt.Sprintf("%s/%s/%s/%d-%s", d.engine.server.options.Account, d.info.ID, random(8), t.next+1, event.Name),
 		StartTimeout: d.engine.server.options.StartTimeout, EventTimeout: d.engine.server.options.EventTimeout,
 	}
+	if d.options.Each != nil {
+		d.options.Each(event.Name, &raw)
+	}
 	c, err := d.engine.enqueue(t.host, raw, func(c *command) { d.ended(t, c) })
 	if err != nil {
-		d.failHost(t, err.Error()) // cannot happen: identifiers are random
+		d.failHost(t, err.Error()) // an identifier chosen by Each is in use
 		return
 	}
 	c.Deployment = d.info.ID

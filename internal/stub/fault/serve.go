@@ -148,15 +148,15 @@ func (b *body) slowly(p []byte) (int, error) {
 	sent := 0
 	for sent < len(p) {
 		end := min(sent+piece, len(p))
+		if !pause(b.ctx, time.Duration(end-sent)*time.Second/time.Duration(b.fault.Rate)) {
+			return sent, b.ctx.Err()
+		}
 		n, err := b.ResponseWriter.Write(p[sent:end])
 		sent += n
 		if err != nil {
 			return sent, err
 		}
 		_ = http.NewResponseController(b.ResponseWriter).Flush()
-		if !pause(b.ctx, time.Duration(n)*time.Second/time.Duration(b.fault.Rate)) {
-			return sent, b.ctx.Err()
-		}
 	}
 	return sent, nil
 }
