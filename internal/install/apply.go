@@ -160,7 +160,10 @@ func (p *Plan) writeOperations(tx *transaction, hosts []hostDir) error {
 		}
 	}
 	for _, path := range p.emptyDirs() {
-		tx.rmdir(path)
+		tx.path("rmdir", path)
+	}
+	for _, path := range p.oldLabels() {
+		tx.path("unlabel", path)
 	}
 	return nil
 }
@@ -234,29 +237,6 @@ func syncAll(r root, hosts []hostDir) error {
 	return nil
 }
 
-// newLabels are the paths that get a rule in the SELinux policy which they do not have yet.
-func (p *Plan) newLabels() []string {
-	var out []string
-	p.eachLabel(func(path string, _ *rule) {
-		if !slices.Contains(p.previous.labels, path) {
-			out = append(out, path)
-		}
-	})
-	return out
-}
-
-// eachLabel calls f for every object that a permission entry gives an SELinux context.
-func (p *Plan) eachLabel(f func(path string, r *rule)) {
-	if !p.labels {
-		return
-	}
-	p.eachInstalled(func(path string, rule uint16, _ *file) {
-		if rule != 0 && p.rules[rule-1].Context != nil {
-			f(path, &p.rules[rule-1])
-		}
-	})
-}
-
 // eachInstalled calls f for every directory made and every file installed, in creation order; file is nil for a
 // directory.
 func (p *Plan) eachInstalled(f func(path string, rule uint16, file *file)) {
@@ -272,17 +252,4 @@ func (p *Plan) eachInstalled(f func(path string, rule uint16, file *file)) {
 			}
 		}
 	}
-}
-
-func (p *Plan) addLabelRules(ctx context.Context) error {
-	var err error
-	p.eachLabel(func(path string, r *rule) {
-		if err == nil {
-			err = hostSELinux.addLabelRule(ctx, p.root.disk(path), r.Context, slices.Contains(p.previous.labels, path))
-		}
-	})
-	if err != nil {
-		return fmt.Errorf("cannot add an SELinux rule: %w", err)
-	}
-	return nil
 }

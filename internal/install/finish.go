@@ -1,6 +1,7 @@
 package install
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -45,7 +46,7 @@ func (r *replay) publishRecords() error {
 func (r *replay) removeOld() {
 	err := r.each(func(_ int, op operation) error {
 		if err := r.removeOldOf(op); err != nil && !errors.Is(err, unix.ENOENT) {
-			r.log.Warn("a file that was replaced could not be removed", zap.String("path", r.path(op)), zap.Error(err))
+			r.log.Warn("a file that was replaced could not be removed", zap.String("name", r.path(op)), zap.Error(err))
 		}
 		return nil
 	})
@@ -58,6 +59,9 @@ func (r *replay) removeOldOf(op operation) error {
 	switch op.verb {
 	case "rmdir":
 		r.removeEmpty(op.name)
+		return nil
+	case "unlabel": // as in 1.x it does not matter whether there was such a rule
+		_ = hostSELinux.removeLabelRule(context.Background(), op.name)
 		return nil
 	case "attr":
 		return nil

@@ -60,6 +60,9 @@ func (p *Plan) forward(ctx context.Context, tx *transaction) error {
 	if err := p.addLabelRules(ctx); err != nil {
 		return err
 	}
+	for _, path := range p.oldLabels() {
+		_ = hostSELinux.removeLabelRule(ctx, path)
+	}
 	return p.writeRecords(tx)
 }
 

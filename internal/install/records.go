@@ -90,11 +90,11 @@ func (p *Plan) writeCleanup(w *bufio.Writer) (unlisted []string) {
 		_, _ = w.WriteString(path)
 		_ = w.WriteByte('\n')
 	})
-	p.eachLabel(func(path string, _ *rule) {
-		if listable(path) {
-			_, _ = w.WriteString(semanagePrefix + path + "\n")
+	for _, o := range p.labelledObjects() {
+		if listable(o.path) {
+			_, _ = w.WriteString(semanagePrefix + o.path + "\n")
 		}
-	})
+	}
 	return unlisted
 }
 

@@ -43,7 +43,7 @@ func (r *replay) forward() (done int, err error) {
 }
 
 func (r *replay) do(op operation) error {
-	if op.verb == "rmdir" { // at the very end
+	if op.atEnd() {
 		return nil
 	}
 	fd, err := r.dirOf(op)

@@ -25,13 +25,16 @@ type hostDir struct {
 
 // operation is one line of a transaction file after its start.
 type operation struct {
-	verb string // new, swap, attr, gone, rmdir
-	dir  int    // index of the host directory, for all but rmdir
+	verb string // new, swap, attr, gone, rmdir, unlabel
+	dir  int    // index of the host directory, for all but the last two
 	tag  string
 	ino  uint64
-	name string // for rmdir the whole path
+	name string // for the last two the whole path
 	attr attrChange
 }
+
+// atEnd tells whether the operation waits until everything is in place and is not taken back.
+func (op operation) atEnd() bool { return op.verb == "rmdir" || op.verb == "unlabel" }
 
 // script is a transaction file that was read: its start, and where its operations are.
 type script struct {
@@ -153,7 +156,7 @@ func (s *script) parse(line []byte) (op operation, err error) {
 	if !ok {
 		return op, errShort
 	}
-	if verb == "rmdir" {
+	if op.atEnd() {
 		op.name, err = strconv.Unquote(rest)
 		return op, err
 	}

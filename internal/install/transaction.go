@@ -29,6 +29,7 @@ import (
 //	attr DIR JSON                   a directory that stays and gets other attributes
 //	gone DIR TAG INODE "NAME"       a name of the previous deployment that goes
 //	rmdir "PATH"                    a directory of earlier deployments that goes when it is empty
+//	unlabel "PATH"                  an SELinux rule of an earlier deployment that goes
 //	commit SHA256
 //	undo
 //
@@ -153,7 +154,8 @@ func (tx *transaction) attr(dir int32, c attrChange) error {
 	return err
 }
 
-func (tx *transaction) rmdir(path string) { _, _ = fmt.Fprintf(tx.out, "rmdir %q\n", path) }
+// path appends an operation for the end, on a whole path.
+func (tx *transaction) path(verb, path string) { _, _ = fmt.Fprintf(tx.out, "%s %q\n", verb, path) }
 
 // seal makes the commit durable: from here on the Install happens.
 func (tx *transaction) seal() error {

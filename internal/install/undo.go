@@ -31,7 +31,7 @@ func (r *replay) undo(done int) error {
 }
 
 func (r *replay) takeBack(op operation, known bool) error {
-	if op.verb == "rmdir" {
+	if op.atEnd() {
 		return nil
 	}
 	fd, err := r.dirOf(op)

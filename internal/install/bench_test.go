@@ -1,0 +1,121 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+)
+
+// smallFiles writes n files of 1 to 8 KiB, 100 to a directory.
+func smallFiles(t testing.TB, dir string, n int) {
+	random := rand.New(rand.NewPCG(1, 2))
+	data := make([]byte, 8<<10)
+	for i := range data {
+		data[i] = byte(random.Uint32())
+	}
+	for i := range n {
+		d := filepath.Join(dir, fmt.Sprintf("dir%03d", i/100))
+		if i%100 == 0 {
+			must(t, os.MkdirAll(d, 0o755))
+		}
+		must(t, os.WriteFile(filepath.Join(d, fmt.Sprintf("file-%05d.txt", i)), data[:1024+random.IntN(7<<10)], 0o644))
+	}
+}
+
+// besideCp runs an Install and a cp -a of the same tree in turns and reports the ratio of their median times.
+func besideCp(b *testing.B, archive func(dir string), existing, durable bool) {
+	var ours, theirs []time.Duration
+	for range b.N {
+		for range 5 {
+			ours = append(ours, timeInstall(b, archive, existing))
+			theirs = append(theirs, timeCp(b, archive, existing, durable))
+		}
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	o, c := ours[len(ours)/2], theirs[len(theirs)/2]
+	b.ReportMetric(float64(o.Microseconds())/1000, "ms/install")
+	b.ReportMetric(float64(c.Microseconds())/1000, "ms/cp")
+	b.ReportMetric(float64(o)/float64(c), "ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+func benchDir(b *testing.B) string {
+	if dir := os.Getenv("INSTALL_BENCH_DIR"); dir != "" {
+		d, err := os.MkdirTemp(dir, "install-bench-")
+		must(b, err)
+		b.Cleanup(func() { _ = os.RemoveAll(d) })
+		return d
+	}
+	return inMemory(b)
+}
+
+func timeInstall(b *testing.B, archive func(string), existing bool) time.Duration {
+	dir := benchDir(b)
+	defer func() { _ = os.RemoveAll(dir) }()
+	h := hostIn(b, dir)
+	first := h.revision(nil)
+	archive(first.Archive())
+	in := h.input(first, to("/srv/app"))
+	in.RootDir = ""
+	in.Spec = to(h.disk + "/srv/app")
+	if existing {
+		must(b, install(in))
+		second := h.revision(nil)
+		archive(second.Archive())
+		in = h.input(second, in.Spec)
+		in.RootDir = ""
+	}
+	unix.Sync()
+	start := time.Now()
+	p, err := Make(context.Background(), in)
+	must(b, err)
+	must(b, p.Apply(context.Background(), zap.NewNop()))
+	return time.Since(start)
+}
+
+func timeCp(b *testing.B, archive func(string), existing, durable bool) time.Duration {
+	dir := benchDir(b)
+	defer func() { _ = os.RemoveAll(dir) }()
+	from, to := filepath.Join(dir, "from"), filepath.Join(dir, "to")
+	must(b, os.Mkdir(from, 0o755))
+	must(b, os.Mkdir(to, 0o755))
+	archive(from)
+	if existing {
+		must(b, exec.Command("cp", "-a", from+"/.", to).Run())
+	}
+	unix.Sync()
+	start := time.Now()
+	must(b, exec.Command("cp", "-a", from+"/.", to).Run())
+	if durable {
+		must(b, exec.Command("sync", "-f", to).Run())
+	}
+	return time.Since(start)
+}
+
+func BenchmarkInstall20000NewFiles(b *testing.B) {
+	besideCp(b, func(dir string) { smallFiles(b, dir, 20_000) }, false, false)
+}
+
+func BenchmarkInstall20000OverExistingFiles(b *testing.B) {
+	besideCp(b, func(dir string) { smallFiles(b, dir, 20_000) }, true, false)
+}
+
+func BenchmarkInstallDurably(b *testing.B) {
+	besideCp(b, func(dir string) { smallFiles(b, dir, 20_000) }, false, true)
+}
+
+func BenchmarkInstallOneLargeFile(b *testing.B) {
+	besideCp(b, func(dir string) {
+		must(b, os.WriteFile(filepath.Join(dir, "large"), make([]byte, 200<<20), 0o644))
+	}, false, false)
+}
