@@ -151,7 +151,8 @@ func (a *Agent) connect(ctx context.Context) (*Host, error) {
 	for {
 		host, err := a.Connect(ctx)
 		if err == nil {
-			a.Log.Info("This host is known to the service.", zap.String("host", host.ID), zap.String("region", host.Region))
+			a.Log.Info("This host is known to the service.", zap.String("host", host.ID), zap.String("region", host.Region),
+				zap.String("from", host.Source))
 			return host, nil
 		}
 		if ctx.Err() != nil {

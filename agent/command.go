@@ -66,6 +66,9 @@ func (a *Agent) prepare(r journal.Record) (*deployspec.Specification, Step, erro
 	if err != nil {
 		return nil, Step{}, err
 	}
+	for _, note := range spec.Notes {
+		a.Log.Warn(note, zap.String("deployment", spec.DeploymentID))
+	}
 	step, err := a.Executor.Prepare(r.CommandName, spec, r.HostCommandIdentifier)
 	return spec, step, err
 }

@@ -29,12 +29,12 @@ func (a *Agent) insist(call func(context.Context) error) error {
 		if a.leaving.Err() != nil {
 			return errLeft
 		}
-		patience := serverPatience
+		patience := networkPatience
 		switch codedeploy.KindOf(err) {
 		case codedeploy.ClientFault:
 			return err
-		case codedeploy.Network, codedeploy.Throttled:
-			patience = networkPatience
+		case codedeploy.ServerFault:
+			patience = serverPatience
 		}
 		if time.Since(began) > patience {
 			return err

@@ -7,10 +7,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"go.uber.org/zap"
+	"gopkg.in/natefinch/lumberjack.v2"
 
 	"codedeploy-agent/agent"
 	"codedeploy-agent/hooks"
@@ -29,6 +31,7 @@ func wire(c *config.Config, health *agent.Health, log *zap.Logger) (*agent.Agent
 	if err != nil {
 		return nil, err
 	}
+	gate := &codedeploy.Gate{} // one for all clients: the service asks the host for patience, not a client
 	x := newExecutor(c, log)
 	specifications := deployspec.Options{CheckID: x.Root.CheckID}
 	if c.SignerCAFile != "" {
@@ -39,7 +42,7 @@ func wire(c *config.Config, health *agent.Health, log *zap.Logger) (*agent.Agent
 	return agent.New(agent.Options{
 		Executor: x,
 		Connect: func(ctx context.Context) (*agent.Host, error) {
-			return connect(ctx, c, client, log)
+			return connect(ctx, c, client, gate, log)
 		},
 		Specifications:  specifications,
 		WaitBetweenRuns: c.WaitBetweenRuns,
@@ -51,7 +54,7 @@ func wire(c *config.Config, health *agent.Health, log *zap.Logger) (*agent.Agent
 }
 
 // connect finds out who this host is and makes the clients that act in its name: one set of credentials for all.
-func connect(ctx context.Context, c *config.Config, client *http.Client, log *zap.Logger) (*agent.Host, error) {
+func connect(ctx context.Context, c *config.Config, client *http.Client, gate *codedeploy.Gate, log *zap.Logger) (*agent.Host, error) {
 	host, err := identity.Resolve(ctx, c, client, log)
 	if err != nil {
 		return nil, err
@@ -70,6 +73,7 @@ func connect(ctx context.Context, c *config.Config, client *http.Client, log *za
 			AgentVersion: version,
 			HTTP:         client,
 			ReadTimeout:  c.HTTPReadTimeout,
+			Gate:         gate,
 			Log:          log,
 		}),
 		Bundles: bundleClients(c, client, host.Region, host.Credentials),
@@ -158,8 +162,20 @@ func newExecutor(c *config.Config, log *zap.Logger) *agent.Executor {
 	return x
 }
 
+// newHTTPClient makes the client for everything that leaves this host. With log_aws_wire what it says and hears is
+// written to a file, without secrets.
 func newHTTPClient(c *config.Config) (*http.Client, error) {
-	return network.NewHTTPClient(network.Options{ProxyURI: c.ProxyURI, NoProxy: c.NoProxy})
+	o := network.Options{ProxyURI: c.ProxyURI, NoProxy: c.NoProxy}
+	if c.LogAWSWire {
+		path := filepath.Join(c.LogDir, c.ProgramName+".aws_wire.log")
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
+		if err != nil {
+			return nil, fmt.Errorf("cannot write the wire log: %w", err)
+		}
+		_ = f.Close() // lumberjack would make the file unreadable for the group
+		o.WireLog = &lumberjack.Logger{Filename: path, MaxSize: 64, MaxBackups: 15}
+	}
+	return network.NewHTTPClient(o)
 }
 
 // readRoots reads the certificates that the signers of deployment specifications must lead to.
