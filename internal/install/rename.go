@@ -47,18 +47,23 @@ func exchange(dirfd int, staged, name, aside string) (usedAside bool, err error)
 }
 
 func replaceAside(dirfd int, staged, name, aside string) error {
-	moved := false
-	if err := unix.Linkat(dirfd, name, dirfd, aside, 0); err != nil {
-		if err := unix.Renameat(dirfd, name, dirfd, aside); err != nil {
+	if unix.Linkat(dirfd, name, dirfd, aside, 0) == nil {
+		err := unix.Renameat(dirfd, staged, dirfd, name)
+		if err == nil {
+			return nil
+		}
+		if unlinkErr := unix.Unlinkat(dirfd, aside, 0); unlinkErr != nil {
+			return errors.Join(err, unlinkErr)
+		}
+		if !errors.Is(err, unix.ENOTDIR) { // a directory does not take the place of something else
 			return err
 		}
-		moved = true
+	}
+	if err := unix.Renameat(dirfd, name, dirfd, aside); err != nil {
+		return err
 	}
 	if err := unix.Renameat(dirfd, staged, dirfd, name); err != nil {
-		if moved {
-			return errors.Join(err, unix.Renameat(dirfd, aside, dirfd, name))
-		}
-		return errors.Join(err, unix.Unlinkat(dirfd, aside, 0))
+		return errors.Join(err, unix.Renameat(dirfd, aside, dirfd, name))
 	}
 	return nil
 }
