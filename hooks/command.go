@@ -39,10 +39,10 @@ func (j job) commandFor(s jobScript, path string, env environ) (command, error) 
 		return c.through("sudo", "-n", path)
 	case strings.HasPrefix(s.RunAs, "-"):
 		return c, fmt.Errorf("runas: %q is no user name", s.RunAs)
-	case j.Options.Compat1x:
-		return c.through("su", s.RunAs, "-c", shellQuote(path))
 	case !root && s.Sudo:
 		return c.through("sudo", "-n", "su", s.RunAs, "-c", shellQuote(path))
+	case j.Options.Compat1x:
+		return c.through("su", s.RunAs, "-c", shellQuote(path))
 	}
 	u, err := account.LookupUser(s.RunAs)
 	var unknown *account.UnknownError

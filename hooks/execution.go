@@ -55,9 +55,9 @@ func (e *Execution) Wait(ctx context.Context) (Result, error) {
 			return Result{}, ctx.Err()
 		}
 		// Whoever held the pipe wrote the result before letting go, so it is looked for after the pipe.
-		held := e.record.isHeld()
-		if res, ok, rerr := e.result(); ok || rerr != nil {
-			return res, rerr
+		held := e.record.isHeld() || e.runsWithoutPipe()
+		if res, ok := e.result(); ok {
+			return res, nil
 		}
 		if !held {
 			return e.lost()
@@ -86,15 +86,28 @@ func (e *Execution) awaitEnd(ctx context.Context) error {
 	return nil
 }
 
-func (e *Execution) result() (Result, bool, error) {
+// runsWithoutPipe tells that the runner lives although somebody has removed its pipe.
+func (e *Execution) runsWithoutPipe() bool {
+	if exists(e.record.alive()) {
+		return false
+	}
+	s, err := readJSON[started](e.record.started())
+	if err != nil || s.BootID != bootID() {
+		return false
+	}
+	start, err := processStart(s.PID)
+	return err == nil && start == s.StartTime
+}
+
+func (e *Execution) result() (Result, bool) {
 	res, err := readJSON[Result](e.record.result())
 	switch {
 	case err == nil:
-		return res, true, nil
+		return res, true
 	case errors.Is(err, fs.ErrNotExist):
-		return Result{}, false, nil
+		return Result{}, false
 	default: // never by us: the file appears whole
-		return lostResult(fmt.Sprintf("the result that the hook's runner left cannot be read (%v)", err)), true, nil
+		return lostResult(fmt.Sprintf("the result that the hook's runner left cannot be read (%v)", err)), true
 	}
 }
 

@@ -195,6 +195,25 @@ func TestForeignRecords(t *testing.T) {
 	}
 }
 
+// Somebody has cleaned up in the record while the hook runs.
+func TestPipeIsRemoved(t *testing.T) {
+	l := newBench(t)
+	l.sh("a.sh", "while [ ! -e "+l.path("go-on")+" ]; do sleep 0.02; done; exit 8")
+	l.start()
+	l.runnerPID()
+	if err := os.Remove(record(l.req.Record).alive()); err != nil {
+		t.Fatal(err)
+	}
+	e, err := Attach(l.req.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(300*time.Millisecond, func() { _ = os.WriteFile(l.path("go-on"), nil, 0o644) })
+	if res := waitFor(t, e); res.Outcome != Failed || res.ExitCode != 8 {
+		t.Errorf("result %+v", res)
+	}
+}
+
 // A result of a newer agent's runner has fields and a version that this one does not know.
 func TestNewerRecord(t *testing.T) {
 	l := newBench(t)

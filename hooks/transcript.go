@@ -104,6 +104,9 @@ func (s *stream) Write(b []byte) (int, error) {
 	s.t.mu.Lock()
 	defer s.t.mu.Unlock()
 	s.pending = append(s.pending, b...)
+	if len(s.pending) <= maxLine && bytes.IndexByte(b, '\n') < 0 {
+		return len(b), nil // what was pending has been looked through before
+	}
 	rest := s.pending
 	s.lines = s.lines[:0]
 	for {
