@@ -48,7 +48,7 @@ func (h *Host) WriteConfig(dir string, extra map[string]any) (string, error) {
 		}
 	}
 	if !h.instance {
-		if err := writeYAML(onPremises, h.onPremises(dir), 0o600); err != nil {
+		if err := h.writeOnPremises(dir, onPremises); err != nil {
 			return "", err
 		}
 	}
@@ -65,18 +65,21 @@ func (h *Host) Environment() []string {
 	return nil
 }
 
-// onPremises is the file that `aws deploy register` would write.
-func (h *Host) onPremises(dir string) map[string]any {
+// writeOnPremises writes the file that `aws deploy register` would write, or, for session keys, the one that points to a
+// file of credentials.
+func (h *Host) writeOnPremises(dir, path string) error {
 	if h.SessionToken == "" {
-		return map[string]any{
+		return writeYAML(path, map[string]any{
 			"region": h.server.options.Region, "iam_user_arn": h.ID,
 			"aws_access_key_id": h.AccessKeyID, "aws_secret_access_key": h.SecretAccessKey,
-		}
+		}, 0o600)
 	}
 	file := filepath.Join(dir, "credentials")
 	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\naws_session_token = %s\n", h.AccessKeyID, h.SecretAccessKey, h.SessionToken)
-	_ = atomicfile.Write(file, []byte(text), 0o600)
-	return map[string]any{"region": h.server.options.Region, "iam_session_arn": h.ID, "aws_credentials_file": file}
+	if err := atomicfile.Write(file, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return writeYAML(path, map[string]any{"region": h.server.options.Region, "iam_session_arn": h.ID, "aws_credentials_file": file}, 0o600)
 }
 
 func writeYAML(path string, value any, perm os.FileMode) error {

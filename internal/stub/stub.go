@@ -78,6 +78,7 @@ type Server struct {
 	closing  sync.Once
 
 	mu      sync.Mutex
+	closed  bool
 	servers []*http.Server
 	tls     *tls.Config
 	tlsCA   []byte
@@ -193,15 +194,31 @@ func (s *Server) serve(l net.Listener) {
 }
 
 func (s *Server) handle(w http.ResponseWriter, r *http.Request) {
-	s.handlers.Add(1)
+	if !s.enter() {
+		panic(http.ErrAbortHandler)
+	}
 	defer s.handlers.Done()
 	s.mux.ServeHTTP(w, r)
+}
+
+// enter counts a request, so that Close can wait for it.
+func (s *Server) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.handlers.Add(1)
+	return true
 }
 
 // Close ends the twin; requests under way are cut. It may be called more than once.
 func (s *Server) Close() {
 	s.closing.Do(func() {
 		s.cancel()
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
 		s.Down()
 		s.handlers.Wait()
 		if s.engine != nil {
