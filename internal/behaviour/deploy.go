@@ -265,3 +265,6 @@ func (h *Host) OneReport() {
 
 // briefly is a time in which nothing may happen, where there is nothing else to wait for.
 const briefly = 300 * time.Millisecond
+
+// recorded is a request as the twin wrote it down.
+type recorded = record.Request
