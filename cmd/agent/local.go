@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 
-	"github.com/alecthomas/kong"
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"codedeploy-agent/agent"
@@ -18,57 +20,67 @@ import (
 
 // localCommand is what codedeploy-local understands; the options are those of 1.x.
 type localCommand struct {
-	BundleLocation         string   `short:"l" default:"." help:"Path, s3://bucket/key[?versionId=V&etag=E] or https://github.com/OWNER/REPOSITORY of the bundle." placeholder:"LOCATION"`
-	Type                   string   `short:"t" default:"directory" help:"tgz, tar, zip or directory."`
-	FileExistsBehavior     string   `short:"b" default:"DISALLOW" help:"What to do with files that exist already: DISALLOW, OVERWRITE or RETAIN."`
-	DeploymentGroup        string   `short:"g" default:"default-local-deployment-group" help:"Folder of the deployment below the deployment root." placeholder:"ID"`
-	DeploymentGroupName    string   `short:"d" default:"LocalFleet" help:"DEPLOYMENT_GROUP_NAME of the scripts." placeholder:"NAME"`
-	ApplicationName        string   `short:"a" help:"APPLICATION_NAME of the scripts (default: the location)." placeholder:"NAME"`
-	Events                 []string `short:"e" help:"Lifecycle events to run, instead of all: A,B,C." placeholder:"EVENTS"`
-	AgentConfigurationFile string   `short:"c" default:"/etc/codedeploy-agent/conf/codedeployagent.yml" help:"Configuration of the agent." placeholder:"PATH"`
-	AppspecFilename        string   `short:"A" help:"Name of the AppSpec file (default: appspec.yml, else appspec.yaml)." placeholder:"NAME"`
-	GithubToken            string   `env:"CODEDEPLOY_GITHUB_TOKEN" help:"Token for a private GitHub repository." placeholder:"TOKEN"`
-
-	Version kong.VersionFlag `short:"v" help:"Print the version and exit."`
+	agent.LocalDeployment
+	configFile string
 }
 
-// deployLocalCommand only documents deploy-local in the help of codedeploy-agent; run gives it to runLocal.
-type deployLocalCommand struct {
-	Arguments []string `arg:"" optional:"" passthrough:""`
+func (l *localCommand) flags() *pflag.FlagSet {
+	f := newFlags(localProgram, nil)
+	f.StringVarP(&l.Location, "bundle-location", "l", ".", "Path, s3://bucket/key[?versionId=V&etag=E] or https://github.com/OWNER/REPOSITORY of the bundle.")
+	f.StringVarP(&l.Type, "type", "t", "directory", "tgz, tar, zip or directory.")
+	f.StringVarP(&l.FileExistsBehavior, "file-exists-behavior", "b", "DISALLOW", "What to do with files that exist already: DISALLOW, OVERWRITE or RETAIN.")
+	f.StringVarP(&l.Group, "deployment-group", "g", agent.DefaultLocalGroup, "Folder of the deployment below the deployment root.")
+	f.StringVarP(&l.GroupName, "deployment-group-name", "d", "LocalFleet", "DEPLOYMENT_GROUP_NAME of the scripts.")
+	f.StringVarP(&l.Application, "application-name", "a", "", "APPLICATION_NAME of the scripts (default: the location).")
+	f.StringSliceVarP(&l.Events, "events", "e", nil, "Lifecycle events to run instead of all, with commas between.")
+	f.StringVarP(&l.configFile, "agent-configuration-file", "c", "/etc/codedeploy-agent/conf/codedeployagent.yml", "Configuration of the agent.")
+	f.StringVarP(&l.AppSpecFilename, "appspec-filename", "A", "", "Name of the AppSpec file (default: appspec.yml, else appspec.yaml).")
+	f.StringVar((*string)(&l.GitHubToken), "github-token", "", "Token for a private GitHub repository (default: CODEDEPLOY_GITHUB_TOKEN).")
+	return f
 }
 
-func (deployLocalCommand) Run() error { return nil }
+func localUsage(w io.Writer, f *pflag.FlagSet) {
+	_, _ = fmt.Fprintf(w, `Usage: %s [flags]
+
+Deploy a bundle on this host without the CodeDeploy service: the same steps and scripts as a real
+deployment. Exit code 0 when it succeeded, else 1.
+
+Flags:
+%s`, localProgram, f.FlagUsagesWrapped(100))
+}
 
 func runLocal(args []string) int {
 	var l localCommand
-	parser, err := kong.New(&l,
-		kong.Name(localProgram),
-		kong.Description("Deploy a bundle on this host without the CodeDeploy service: the same steps and scripts as a real deployment."),
-		kong.Vars{"version": version},
-		kong.Exit(func(code int) { panic(exitCode(code)) }),
-	)
-	if err != nil {
-		return fail(err)
-	}
-	return guard(func() int {
-		_, err := parser.Parse(args)
-		if err == nil {
-			err = l.deploy()
-		}
-		if err != nil && !errors.Is(err, agent.ErrLocalScript) {
-			fmt.Printf("ERROR: %v\n", err)
-		}
-		if err != nil {
-			return 1
-		}
+	f := l.flags()
+	showVersion := f.BoolP("version", "v", false, "Print the version and exit.")
+	switch err := f.Parse(args); {
+	case errors.Is(err, pflag.ErrHelp):
+		localUsage(os.Stdout, f)
 		return 0
-	})
+	case err != nil:
+		fmt.Printf("ERROR: %v; try: %s --help\n", err, localProgram)
+		return 1
+	case f.NArg() > 0:
+		fmt.Printf("ERROR: there is no argument %q; try: %s --help\n", f.Arg(0), localProgram)
+		return 1
+	case *showVersion:
+		fmt.Println(version)
+		return 0
+	}
+	err := l.deploy()
+	if err != nil && !errors.Is(err, agent.ErrLocalScript) {
+		fmt.Printf("ERROR: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
+	}
+	if err != nil {
+		return 1
+	}
+	return 0
 }
 
-func (l localCommand) deploy() error {
-	c, findings, err := loadConfig(l.AgentConfigurationFile)
+func (l *localCommand) deploy() error {
+	c, findings, err := loadConfig(l.configFile)
 	if err != nil {
-		return fmt.Errorf("the configuration file %q cannot be used: %w", l.AgentConfigurationFile, err)
+		return fmt.Errorf("the configuration file %q cannot be used: %w", l.configFile, err)
 	}
 	log, closeLog, err := logging.New(logging.Options{Dir: c.LogDir, Program: localProgram, Verbose: c.Verbose})
 	if err != nil {
@@ -82,21 +94,15 @@ func (l localCommand) deploy() error {
 	defer stop()
 	x := newExecutor(c, log)
 	x.Clients = localClients(ctx, c, log)
-	if l.ApplicationName == "" {
-		l.ApplicationName = l.BundleLocation
-		if l.BundleLocation == "." {
-			l.ApplicationName, _ = os.Getwd()
+	if l.Application == "" {
+		l.Application = l.Location
+		if l.Location == "." {
+			l.Application, _ = os.Getwd()
 		}
 	}
-	return x.DeployLocally(ctx, agent.LocalDeployment{
-		Location:           l.BundleLocation,
-		Type:               l.Type,
-		FileExistsBehavior: l.FileExistsBehavior,
-		Group:              l.DeploymentGroup,
-		GroupName:          l.DeploymentGroupName,
-		Application:        l.ApplicationName,
-		Events:             slices.DeleteFunc(l.Events, func(e string) bool { return e == "" }),
-		AppSpecFilename:    l.AppspecFilename,
-		GitHubToken:        deployspec.Secret(l.GithubToken),
-	}, os.Stdout)
+	if l.GitHubToken == "" {
+		l.GitHubToken = deployspec.Secret(os.Getenv("CODEDEPLOY_GITHUB_TOKEN"))
+	}
+	l.Events = slices.DeleteFunc(l.Events, func(e string) bool { return e == "" })
+	return x.DeployLocally(ctx, l.LocalDeployment, os.Stdout)
 }

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
+	"codedeploy-agent/agent"
 	"codedeploy-agent/appspec"
 	"codedeploy-agent/hooks"
 	"codedeploy-agent/internal/account"
@@ -18,24 +20,31 @@ import (
 
 // planCommand shows what Install would do, computed by the same code.
 type planCommand struct {
-	Path               string `arg:"" help:"A revision: a directory or an archive (tar, tgz, zip)."`
-	Root               string `help:"Plan against the tree below this directory instead of this host's." placeholder:"DIR"`
-	Group              string `default:"default-local-deployment-group" help:"Deployment group whose earlier files count as replaceable." placeholder:"ID"`
-	FileExistsBehavior string `short:"b" default:"DISALLOW" enum:"DISALLOW,OVERWRITE,RETAIN" help:"DISALLOW, OVERWRITE or RETAIN."`
-	AppspecFilename    string `default:"appspec.yml" placeholder:"NAME" help:"Name of the AppSpec file."`
-	JSON               bool   `help:"Print the plan as JSON."`
+	root, group, behavior, appSpecFilename string
+	json                                   bool
 }
 
-func (p planCommand) Run(cli *commandLine) error {
+func (p *planCommand) flags(f *pflag.FlagSet) {
+	p.behavior = string(appspec.Disallow)
+	f.Var((*pathValue)(&p.root), "root", "Plan against the tree below this directory instead of this host's.")
+	f.StringVar(&p.group, "group", agent.DefaultLocalGroup, "Deployment group whose earlier files count as replaceable.")
+	f.VarP(choice{&p.behavior, []string{string(appspec.Disallow), string(appspec.Overwrite), string(appspec.Retain)}},
+		"file-exists-behavior", "b", "What to do with files that exist already.")
+	f.StringVar(&p.appSpecFilename, "appspec-filename", appspec.DefaultName, "Name of the AppSpec file.")
+	f.BoolVar(&p.json, "json", false, "Print the plan as JSON.")
+}
+
+func (p *planCommand) run(cli *commandLine, arguments []string) error {
+	path := arguments[0]
 	c, _, err := loadConfig(cli.ConfigFile)
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(p.Path)
+	info, err := os.Stat(path)
 	if err != nil {
 		return fmt.Errorf("cannot read the revision: %w", err)
 	}
-	dir, remove, err := revisionDirectory(p.Path, info.IsDir())
+	dir, remove, err := revisionDirectory(path, info.IsDir())
 	if err != nil {
 		return err
 	}
@@ -43,55 +52,61 @@ func (p planCommand) Run(cli *commandLine) error {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return err
 	}
-	spec, _, err := appspec.Load(dir, p.AppspecFilename)
+	spec, _, err := appspec.Load(dir, p.appSpecFilename)
 	if err != nil {
 		return err
 	}
-	root := state.NewRoot(filepath.Join(p.Root, c.RootDir), c.OngoingDeploymentTracking)
-	if err := root.CheckID("deployment group", p.Group); err != nil {
+	root := state.NewRoot(filepath.Join(p.root, c.RootDir), c.OngoingDeploymentTracking)
+	if err := root.CheckID("deployment group", p.group); err != nil {
 		return err
 	}
 	plan, err := install.Make(context.Background(), install.Input{
 		Archive:    dir,
 		Spec:       spec,
-		Behavior:   appspec.FileExistsBehavior(p.FileExistsBehavior),
-		Group:      root.Group(p.Group),
-		Deployment: root.Group(p.Group).Deployment("plan"),
-		RootDir:    p.Root,
+		Behavior:   appspec.FileExistsBehavior(p.behavior),
+		Group:      root.Group(p.group),
+		Deployment: root.Group(p.group).Deployment("plan"),
+		RootDir:    p.root,
 	})
 	if err != nil {
 		return err
 	}
-	if p.JSON {
+	if p.json {
 		return plan.JSON(os.Stdout)
 	}
 	return plan.Text(os.Stdout)
 }
 
 // hookEnvCommand prints what a hook script finds in its environment.
-type hookEnvCommand struct {
-	Event string `required:"" help:"Lifecycle event, for example ApplicationStart." placeholder:"EVENT"`
-	RunAs string `name:"runas" help:"User that the script runs as." placeholder:"USER"`
+type hookEnvCommand struct{ event, runAs string }
+
+func (h *hookEnvCommand) flags(f *pflag.FlagSet) {
+	f.StringVar(&h.event, "event", "", "Lifecycle event, for example ApplicationStart.")
+	f.StringVar(&h.runAs, "runas", "", "User that the script runs as.")
 }
 
-func (h hookEnvCommand) Run(cli *commandLine) error {
+func (h *hookEnvCommand) run(cli *commandLine, _ []string) error {
+	if h.event == "" {
+		fmt.Fprintln(os.Stderr, "codedeploy-agent hook-env: name the lifecycle event with --event")
+		return exitCode(exitUsage)
+	}
 	c, _, err := loadConfig(cli.ConfigFile)
 	if err != nil {
 		return err
 	}
-	if h.RunAs != "" {
-		if _, err := account.LookupUser(h.RunAs); err != nil {
+	if h.runAs != "" {
+		if _, err := account.LookupUser(h.runAs); err != nil {
 			return err
 		}
 	}
 	x := newExecutor(c, zap.NewNop())
 	environment, err := hooks.Environment(hooks.Request{
-		Event:   h.Event,
-		Scripts: []appspec.Script{{Location: "script", RunAs: h.RunAs}},
+		Event:   h.event,
+		Scripts: []appspec.Script{{Location: "script", RunAs: h.runAs}},
 		Archive: "/", Record: "/",
 		DeploymentID: "d-EXAMPLE00",
 		Variables: []string{
-			"LIFECYCLE_EVENT=" + h.Event, "DEPLOYMENT_ID=d-EXAMPLE00", "APPLICATION_NAME=example",
+			"LIFECYCLE_EVENT=" + h.event, "DEPLOYMENT_ID=d-EXAMPLE00", "APPLICATION_NAME=example",
 			"DEPLOYMENT_GROUP_NAME=example", "DEPLOYMENT_GROUP_ID=00000000-0000-0000-0000-000000000000",
 			"BUNDLE_BUCKET=example", "BUNDLE_KEY=example.zip",
 		},

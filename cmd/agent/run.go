@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"time"
 
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
@@ -21,11 +22,13 @@ import (
 )
 
 // runCommand is the daemon, in the foreground.
-type runCommand struct {
-	Check bool `help:"Only check that the configuration can be used, and exit."`
+type runCommand struct{ check bool }
+
+func (r *runCommand) flags(f *pflag.FlagSet) {
+	f.BoolVar(&r.check, "check", false, "Only check that the configuration can be used, and exit.")
 }
 
-func (r runCommand) Run(cli *commandLine) error {
+func (r *runCommand) run(cli *commandLine, _ []string) error {
 	// No core dump of a process that holds credentials. Hooks are not touched: exec resets this.
 	_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	hooks.ReapInherited() // runners of the image that executed this one
@@ -34,7 +37,7 @@ func (r runCommand) Run(cli *commandLine) error {
 		_ = fail(err)
 		return exitCode(exitBadConfig)
 	}
-	if r.Check {
+	if r.check {
 		return report.Write(os.Stdout, "text", findings)
 	}
 	self, err := claimInstance(c)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
 	"codedeploy-agent/agent"
@@ -46,7 +47,9 @@ func systemctl(verb string) error {
 
 type startCommand struct{}
 
-func (startCommand) Run(cli *commandLine) error {
+func (*startCommand) flags(*pflag.FlagSet) {}
+
+func (*startCommand) run(cli *commandLine, _ []string) error {
 	if throughSystemd(cli) {
 		return systemctl("start")
 	}
@@ -107,7 +110,9 @@ func startDetached(cli *commandLine, c *config.Config) error {
 
 type stopCommand struct{}
 
-func (stopCommand) Run(cli *commandLine) error {
+func (*stopCommand) flags(*pflag.FlagSet) {}
+
+func (*stopCommand) run(cli *commandLine, _ []string) error {
 	if throughSystemd(cli) {
 		return systemctl("stop")
 	}
@@ -150,7 +155,9 @@ func stopDetached(c *config.Config) error {
 
 type restartCommand struct{}
 
-func (restartCommand) Run(cli *commandLine) error {
+func (*restartCommand) flags(*pflag.FlagSet) {}
+
+func (*restartCommand) run(cli *commandLine, _ []string) error {
 	if throughSystemd(cli) {
 		return systemctl("restart")
 	}
@@ -165,11 +172,13 @@ func (restartCommand) Run(cli *commandLine) error {
 }
 
 // statusCommand says how the agent is doing. Its first line and its exit codes are for scripts.
-type statusCommand struct {
-	JSON bool `help:"Print what the agent says of itself as JSON."`
+type statusCommand struct{ json bool }
+
+func (s *statusCommand) flags(f *pflag.FlagSet) {
+	f.BoolVar(&s.json, "json", false, "Print what the agent says of itself as JSON.")
 }
 
-func (s statusCommand) Run(cli *commandLine) error {
+func (s *statusCommand) run(cli *commandLine, _ []string) error {
 	c, _, err := loadConfig(cli.ConfigFile)
 	if err != nil {
 		_ = fail(err)
@@ -197,9 +206,9 @@ func (s statusCommand) Run(cli *commandLine) error {
 	return s.print(status)
 }
 
-func (s statusCommand) print(status agent.Status) error {
+func (s *statusCommand) print(status agent.Status) error {
 	healthy := status.Healthy(time.Now())
-	if s.JSON {
+	if s.json {
 		if err := printJSON(struct {
 			agent.Status
 			Healthy bool `json:"healthy"`

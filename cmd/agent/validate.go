@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"go.uber.org/zap"
 
 	"codedeploy-agent/appspec"
@@ -17,48 +18,54 @@ import (
 
 // validateCommand checks a revision the way the daemon does at DownloadBundle.
 type validateCommand struct {
-	Path            string `arg:"" help:"A revision: a directory, an archive (tar, tgz, zip) or an AppSpec file."`
-	Format          string `enum:"text,json,github,sarif" default:"text" help:"text, json, github (workflow commands) or sarif."`
-	AppspecFilename string `default:"appspec.yml" help:"Name of the AppSpec file; appspec.yaml and appspec.yml are found by themselves." placeholder:"NAME"`
+	path, format, appSpecFilename string
 }
 
-func (v validateCommand) Run() error {
+func (v *validateCommand) flags(f *pflag.FlagSet) {
+	v.format = "text"
+	f.Var(choice{&v.format, report.Formats()}, "format", "Form of the findings; github means workflow commands.")
+	f.StringVar(&v.appSpecFilename, "appspec-filename", appspec.DefaultName, "Name of the AppSpec file; appspec.yaml and appspec.yml are found by themselves.")
+}
+
+// run checks a directory, an archive (tar, tgz, zip) or an AppSpec file alone.
+func (v *validateCommand) run(_ *commandLine, arguments []string) error {
+	v.path = arguments[0]
 	findings, err := v.findings()
 	if err != nil {
 		return err
 	}
 	findings.Sort()
-	if err := report.Write(os.Stdout, v.Format, findings); err != nil {
+	if err := report.Write(os.Stdout, v.format, findings); err != nil {
 		return err
 	}
 	if len(findings.Errors()) > 0 {
 		return exitCode(1)
 	}
-	if v.Format == "text" && len(findings) == 0 {
+	if v.format == "text" && len(findings) == 0 {
 		fmt.Println("The AppSpec file is valid; nothing to say about its scripts.")
 	}
 	return nil
 }
 
-func (v validateCommand) findings() (report.Findings, error) {
-	info, err := os.Stat(v.Path)
+func (v *validateCommand) findings() (report.Findings, error) {
+	info, err := os.Stat(v.path)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the revision: %w", err)
 	}
-	if !info.IsDir() && isAppSpec(v.Path) {
-		text, err := os.ReadFile(v.Path)
+	if !info.IsDir() && isAppSpec(v.path) {
+		text, err := os.ReadFile(v.path)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the AppSpec file: %w", err)
 		}
-		_, findings := appspec.Parse(v.Path, text)
+		_, findings := appspec.Parse(v.path, text)
 		return findings, nil
 	}
-	dir, remove, err := revisionDirectory(v.Path, info.IsDir())
+	dir, remove, err := revisionDirectory(v.path, info.IsDir())
 	if err != nil {
 		return nil, err
 	}
 	defer remove()
-	return checkRevision(dir, v.AppspecFilename)
+	return checkRevision(dir, v.appSpecFilename)
 }
 
 func isAppSpec(path string) bool {
