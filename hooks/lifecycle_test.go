@@ -233,7 +233,7 @@ func TestDeafTree(t *testing.T) {
 	l := newBench(t)
 	l.misbehave("a.sh", "deaf", l.path("pids")).last(func(s *appspec.Script) { s.Timeout = 2 * time.Second })
 	res := l.run()
-	if res.Outcome != TimedOut || res.Signal != "SIGKILL" {
+	if res.Outcome != TimedOut || res.Signal != "SIGKILL" || !strings.Contains(res.Message, "had to be killed") {
 		t.Errorf("result %+v", res)
 	}
 	pids := strings.Fields(l.read(l.path("pids")))

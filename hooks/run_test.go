@@ -55,6 +55,10 @@ func TestHowHooksEnd(t *testing.T) {
 			set:     func(l *bench) { l.sh("a.sh", "echo why; exit 3").sh("b.sh", "echo never") },
 			outcome: Failed, code: 3, message: `Script "a.sh" failed with exit code 3 after `, log: "[stdout]why\n",
 		},
+		"a command that does not exist": {
+			set:     func(l *bench) { l.sh("a.sh", "no-such-command") },
+			outcome: Failed, code: 127, message: "when it does not find a command", log: "no-such-command",
+		},
 		"killed by a signal": {
 			set:     func(l *bench) { l.sh("a.sh", "kill -SEGV $$") },
 			outcome: Failed, signal: "SIGSEGV", message: `Script "a.sh" was killed by signal SIGSEGV`,
@@ -72,7 +76,7 @@ func TestHowHooksEnd(t *testing.T) {
 		},
 		"a command with arguments": {
 			set:     func(l *bench) { l.file("a.sh", "", 0o755); l.req.Scripts = []appspec.Script{{Location: "a.sh --now"}} },
-			outcome: ScriptMissing,
+			outcome: ScriptMissing, message: "cannot have arguments",
 		},
 		"leading dots": {
 			set:     func(l *bench) { l.req.Scripts = []appspec.Script{{Location: "/../../x.sh"}} },

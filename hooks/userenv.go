@@ -12,7 +12,7 @@ var pamFiles = []string{"/etc/environment", "/etc/default/locale"}
 
 // environAs returns the environment for a script that runs as the user, made as su makes it without a login: HOME and SHELL
 // always, USER and LOGNAME for others than root, the rest kept; then what pam_env reads from files. Unlike with su, the
-// deployment's variables and LIFECYCLE_EVENT win over everything.
+// deployment's variables and LIFECYCLE_EVENT win over everything, and there is no MAIL.
 func (j job) environAs(base environ, u account.User) environ {
 	var e environ
 	for _, v := range base {

@@ -22,6 +22,7 @@ type verdict struct {
 	job    job
 	script jobScript
 	took   time.Duration
+	code   int
 	oom    bool
 }
 
@@ -39,6 +40,11 @@ func (v verdict) of(status *syscall.WaitStatus, timedOut bool, open []string) Re
 	switch {
 	case timedOut:
 		outcome, cause = TimedOut, fmt.Sprintf("did not end within its time limit of %s and was stopped", v.limit())
+		if signal == "SIGKILL" {
+			cause += ": it went on after SIGTERM and had to be killed"
+		} else if status == nil {
+			cause += ": it lives on even after SIGKILL, held by the kernel"
+		}
 	case signal != "":
 		cause = fmt.Sprintf("was killed by signal %s after %s", signal, v.duration())
 	case code != 0:
@@ -52,6 +58,7 @@ func (v verdict) of(status *syscall.WaitStatus, timedOut bool, open []string) Re
 	if v.oom {
 		cause += "; the kernel killed a process of it because memory ran out"
 	}
+	v.code = code
 	res := v.result(outcome, "%s", cause)
 	res.ExitCode, res.Signal, res.OOMKilled = code, signal, v.oom
 	return res
@@ -88,10 +95,34 @@ func (v verdict) result(outcome Outcome, format string, args ...any) Result {
 		}
 		b.WriteString(".")
 	}
+	if next := v.next(outcome); next != "" {
+		b.WriteString(" " + next)
+	}
 	if v.job.ScriptsLog != "" {
 		fmt.Fprintf(&b, " All output is in %s on the host.", v.job.ScriptsLog)
 	}
 	return Result{Outcome: outcome, Script: v.script.Location, Message: b.String()}
+}
+
+// next says what to do about it, where that is not plain from the cause.
+func (v verdict) next(outcome Outcome) string {
+	switch {
+	case outcome == ScriptMissing && !exists(v.job.Archive):
+		return "Deploy the revision again."
+	case outcome == ScriptMissing && strings.ContainsAny(v.script.Location, " \t"):
+		return "Write a path alone as its location in the AppSpec file: a location cannot have arguments."
+	case outcome == ScriptMissing:
+		return "Correct its location in the AppSpec file, or add it to the revision."
+	case outcome == TimedOut:
+		return "See in its output what it waited for, or raise its timeout in the AppSpec file."
+	case outcome == OutputsLeftOpen:
+		return "Redirect the outputs of what it starts in the background, for example with >/dev/null 2>&1."
+	case outcome == Failed && v.code == 127:
+		return "127 is what a shell answers when it does not find a command: its output names the command."
+	case outcome == Failed && v.code == 126:
+		return "126 is what a shell answers when it may not execute a command: its output names the command."
+	}
+	return ""
 }
 
 // revision is the id of the deployment that the scripts come from.
