@@ -24,13 +24,16 @@ func (d *s3Download) parallel(ctx context.Context, first *reply, partSize int64)
 	team := &team{}
 	ctx, team.stop = context.WithCancelCause(ctx)
 	team.ctx = ctx
-	defer context.AfterFunc(ctx, list.wake)()
+	defer context.AfterFunc(ctx, func() {
+		list.wake()
+		first.quiet.cancel(context.Cause(ctx)) // its request is older than this context
+	})()
 
 	var running sync.WaitGroup
 	for me := range min(d.opts.Connections, len(list.parts)) {
 		worker := &partWorker{d: d, list: list, me: me + 1}
 		if me == 0 {
-			worker.open = first
+			worker.open, worker.first = first, list.claimAt(0, worker.me)
 		}
 		running.Go(func() { team.left(worker.run(ctx), list) })
 	}
@@ -87,8 +90,9 @@ type partWorker struct {
 	list *partList
 	me   int
 
-	open *reply // an answer that brings more than one part, standing at offset at
-	at   int64
+	open  *reply // an answer that brings more than one part, standing at offset at
+	at    int64
+	first *part // claimed before the others could
 }
 
 // run brings parts until there are none.
@@ -112,7 +116,11 @@ func (w *partWorker) run(ctx context.Context) error {
 
 // next prefers the part that the open answer brings anyway.
 func (w *partWorker) next(ctx context.Context) *part {
-	if w.open != nil {
+	if p := w.first; p != nil {
+		w.first = nil
+		return p
+	}
+	if w.open != nil && ctx.Err() == nil {
 		if p := w.list.claimAt(w.at, w.me); p != nil {
 			return p
 		}

@@ -339,6 +339,7 @@ func TestADownloadThatCannotSucceedSaysWhy(t *testing.T) {
 			reasons: []string{"told no ETag"}},
 		{name: "changed all the time",
 			spoil: func(f *fakeS3) {
+				f.rate = 2 * mib // so that the first connection does not bring everything
 				f.spoil = func(w http.ResponseWriter, r *http.Request, n int64) bool {
 					if r.Header.Get("Range") != "" {
 						fail(w, 412, "PreconditionFailed", "")
@@ -349,7 +350,7 @@ func TestADownloadThatCannotSucceedSaysWhy(t *testing.T) {
 			}, reasons: []string{"replaced while it was being downloaded", "twice"}},
 		{name: "changed all the time, without If-Match",
 			spoil: func(f *fakeS3) {
-				f.rate = 20 * mib
+				f.rate = 2 * mib // so that the first connection does not bring everything
 				f.spoil = func(w http.ResponseWriter, r *http.Request, n int64) bool {
 					w.Header().Set("ETag", strconv.FormatInt(n, 10))
 					from, to, ok := rangeOf(r, len(f.content))

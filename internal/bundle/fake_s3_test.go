@@ -238,6 +238,9 @@ func (d download) whole(t testing.TB, content []byte) {
 func (d download) failed(t testing.TB, reasons ...string) {
 	t.Helper()
 	if d.err == nil {
+		for _, entry := range d.logs.All() {
+			t.Log(entry.Time.Format("05.000"), entry.Message, entry.ContextMap())
+		}
 		t.Fatalf("the download succeeded, want an error with %q", reasons)
 	}
 	text := d.err.Error()

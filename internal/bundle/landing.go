@@ -73,6 +73,9 @@ func (l *landing) allocate(size int64) error {
 	if free, err := l.free(); err == nil && size > free {
 		return unix.ENOSPC
 	}
+	if l.onTmpfs() {
+		return l.file.Truncate(size)
+	}
 	var err error
 	for range 100 { // signals interrupt long allocations
 		if err = unix.Fallocate(int(l.file.Fd()), 0, 0, size); !errors.Is(err, unix.EINTR) {
@@ -83,6 +86,13 @@ func (l *landing) allocate(size int64) error {
 		return l.file.Truncate(size)
 	}
 	return err
+}
+
+// onTmpfs tells whether memory holds the file: there, taking all pages beforehand is slower than taking each with the
+// bytes that come.
+func (l *landing) onTmpfs() bool {
+	var s unix.Statfs_t
+	return unix.Fstatfs(int(l.file.Fd()), &s) == nil && s.Type == unix.TMPFS_MAGIC
 }
 
 const landingReserve = 16 << 20
