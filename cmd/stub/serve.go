@@ -18,7 +18,7 @@ import (
 type serveCommand struct {
 	Listen   string        `help:"Address to listen on; only loopback." default:"127.0.0.1:7474" placeholder:"HOST:PORT"`
 	Dir      string        `help:"Directory for the agents' configuration and for objects." default:"codedeploy-stub.d" type:"path"`
-	TLS      bool          `help:"Speak HTTPS as well, on a second port." name:"tls"`
+	TLS      bool          `help:"Speak HTTPS as well, on the next port if it is free." name:"tls"`
 	Host     []string      `help:"Name of a host to make; may be repeated. An agent's files are written into DIR/NAME." default:"host-1" placeholder:"NAME"`
 	HostFile []string      `help:"An agent's codedeploy.onpremises.yml: accept the host that it describes." type:"existingfile" placeholder:"FILE"`
 	Instance bool          `help:"Accept the EC2 instance that the metadata service describes."`

@@ -282,7 +282,7 @@ func (e *engine) statusOf(id string) (Status, error) {
 	if c == nil {
 		return "", clientError("The host command identifier %s is not valid.", id)
 	}
-	return c.Status, nil
+	return c.Status.onTheWire(), nil
 }
 
 // hostOf names the host of a command; it is empty when there is no such command.

@@ -281,7 +281,7 @@ func TestEventsAreStreamedFromTheBeginning(t *testing.T) {
 
 func TestABusyGroupAndAStop(t *testing.T) {
 	s := start(t, Options{})
-	addHost(t, s, Host{})
+	h := addHost(t, s, Host{})
 	d := deploy(t, s, DeployOptions{})
 	if _, err := s.Deploy(t.Context(), DeployOptions{}); err == nil || !strings.Contains(err.Error(), d.ID()) {
 		t.Errorf("a second deployment: %v, want an error that names the first", err)
@@ -290,6 +290,10 @@ func TestABusyGroupAndAStop(t *testing.T) {
 	info := wait(t, d)
 	if info.Status != Stopped {
 		t.Errorf("stopped, it is %s", info.Status)
+	}
+	withdrawn := map[string]any{"HostCommandIdentifier": info.Hosts[0].Events[0].Command}
+	if out, err := newAgent(t, s, h).call(t.Context(), "PutHostCommandAcknowledgement", withdrawn); err != nil || out["CommandStatus"] != "Failed" {
+		t.Errorf("the withdrawn command is answered %v, %v", out, err)
 	}
 	if state := s.Hosts()[0]; len(state.Waiting)+len(state.Running) != 0 {
 		t.Errorf("the host still has commands: %+v", state)

@@ -321,7 +321,7 @@ func (e *engine) acknowledge(id string, noop bool) (Status, error) {
 	}
 	switch {
 	case c.Status.Ended() && c.raw.AckAnswer == "":
-		return c.Status, nil
+		return c.Status.onTheWire(), nil
 	case c.answer == "" && noop:
 		c.answer = e.server.options.AnswerNoop
 	case c.answer == "":

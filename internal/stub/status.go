@@ -25,6 +25,14 @@ func (s Status) Ended() bool {
 	return s == Succeeded || s == Failed || s == Skipped || s == Stopped
 }
 
+// onTheWire is the status in the words that the protocol has: a command that was withdrawn has failed.
+func (s Status) onTheWire() Status {
+	if s == Stopped || s == Skipped {
+		return Failed
+	}
+	return s
+}
+
 // Diagnostics are what an agent says about the end of a command.
 type Diagnostics struct {
 	// ErrorCode is 0 to 7; -1 when the agent sent none that can be read.

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +34,7 @@ type Options struct {
 	Listen string
 	// Dir holds objects and certificates. Empty means a temporary directory that Close removes.
 	Dir string
-	// TLS adds a second port that speaks HTTPS with a certificate of our own.
+	// TLS adds a second port, the next one if it is free, that speaks HTTPS with a certificate of our own.
 	TLS bool
 	// Region and Account appear in names and signatures; the defaults are us-east-1 and 123456789012.
 	Region, Account string
@@ -155,14 +156,27 @@ func (s *Server) listen() error {
 	if err := s.makeCertificate(); err != nil {
 		return err
 	}
-	host, _, _ := net.SplitHostPort(s.address)
-	secure, err := listenLocal(cmp.Or(s.secure, net.JoinHostPort(host, "0")))
+	secure, err := listenLocal(cmp.Or(s.secure, nextPort(s.options.Listen)))
+	if err != nil && s.secure == "" {
+		host, _, _ := net.SplitHostPort(s.address)
+		secure, err = listenLocal(net.JoinHostPort(host, "0")) // somebody has the next port
+	}
 	if err != nil {
 		return err
 	}
 	s.secure = secure.Addr().String()
 	s.serve(tls.NewListener(secure, s.tls))
 	return nil
+}
+
+// nextPort is where HTTPS answers: beside a port that was asked for, else on any.
+func nextPort(address string) string {
+	host, port, _ := net.SplitHostPort(address)
+	n, err := strconv.Atoi(port)
+	if err != nil || n == 0 {
+		return net.JoinHostPort(host, "0")
+	}
+	return net.JoinHostPort(host, strconv.Itoa(n+1))
 }
 
 func listenLocal(address string) (net.Listener, error) {
