@@ -151,7 +151,22 @@ func (w *world) processes(word string) (pids []int) {
 }
 
 // childOf returns a child of a process, 0 when it has none.
-func childOf(parent int) int {
+func childOf(parent int) (child int) {
+	eachChild(parent, func(pid int, _ string) { child = pid })
+	return child
+}
+
+// zombiesOf counts the children of a process that nobody has collected.
+func zombiesOf(parent int) (n int) {
+	eachChild(parent, func(_ int, state string) {
+		if state == "Z" {
+			n++
+		}
+	})
+	return n
+}
+
+func eachChild(parent int, do func(pid int, state string)) {
 	entries, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, path := range entries {
 		stat, err := os.ReadFile(path)
@@ -161,8 +176,7 @@ func childOf(parent int) int {
 		fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
 			pid, _ := strconv.Atoi(strings.Split(path, "/")[2])
-			return pid
+			do(pid, fields[0])
 		}
 	}
-	return 0
 }

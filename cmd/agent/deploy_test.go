@@ -153,22 +153,56 @@ func TestTheAgentIsKilledInAHook(t *testing.T) {
 	w.oneReport()
 }
 
-func TestAReloadKeepsTheProcessAndTheHook(t *testing.T) {
+func TestRapidReloadsKeepTheProcessTheLockAndTheHook(t *testing.T) {
 	w := newWorld(t, stub.Options{}, nil)
 	w.start()
+	pid := w.agent.Process.Pid
 	d := w.begin(stub.DeployOptions{Revision: w.revision(map[string]string{
-		"appspec.yml": w.appSpec("AfterInstall"), "hook.sh": w.traced("sleep 3"), "www/x": "x",
+		"appspec.yml": w.appSpec("AfterInstall"), "hook.sh": w.traced("sleep 3; exit 6"), "www/x": "x",
 	})})
 	w.await("the hook", func() bool { return len(w.lines("trace")) == 1 })
-	for range 5 {
+	for range times(t, "CODEDEPLOY_TEST_RELOADS", 30) {
 		w.signal(syscall.SIGHUP)
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
-	if info := w.finish(d); info.Status != stub.Succeeded || len(w.lines("trace")) != 1 {
-		t.Errorf("the deployment is %s (%s), trace %v", info.Status, info.Message, w.lines("trace"))
+	info := w.finish(d)
+	events := info.Hosts[0].Events
+	if i := slices.IndexFunc(events, func(e stub.LifecycleEvent) bool { return e.Name == "AfterInstall" }); events[i].Diagnostics == nil ||
+		events[i].Diagnostics.ErrorCode != 4 || len(w.lines("trace")) != 1 {
+		t.Errorf("the hook is reported as %+v, trace %v", events[i].Diagnostics, w.lines("trace"))
+	}
+	w.await("a reload to be over", func() bool { return w.countInLog("The agent starts.") > 1 })
+	if got := w.lines(w.pidFile()); len(got) != 1 || got[0] != fmt.Sprint(pid) {
+		t.Errorf("the pid file says %v, the process is %d", got, pid)
+	}
+	if n := zombiesOf(pid); n > 0 {
+		t.Errorf("%d zombies are left", n)
 	}
 	w.oneReport()
 	w.stop()
+}
+
+// countInLog counts the lines of the agent's log that have the text.
+func (w *world) countInLog(text string) (n int) {
+	_ = filepath.WalkDir(w.dir, func(path string, _ os.DirEntry, _ error) error {
+		if filepath.Base(path) == "codedeploy-agent.log" {
+			log, _ := os.ReadFile(path)
+			n += strings.Count(string(log), text)
+		}
+		return nil
+	})
+	return n
+}
+
+// pidFile returns the path of the pid file, relative to the host's directory.
+func (w *world) pidFile() (found string) {
+	_ = filepath.WalkDir(w.dir, func(path string, _ os.DirEntry, _ error) error {
+		if strings.HasSuffix(path, "codedeploy-agent.pid") {
+			found, _ = filepath.Rel(w.dir, path)
+		}
+		return nil
+	})
+	return found
 }
 
 func TestASecondAgentIsRefused(t *testing.T) {
