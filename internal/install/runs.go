@@ -129,9 +129,6 @@ func (p *Plan) decideExisting(i, d int32, st *unix.Statx_t) error {
 	f := &p.files[i]
 	path := p.path(d, f)
 	mine := p.previous.lookup(path)
-	if mine >= 0 {
-		p.previous.flags[mine] |= flagWished
-	}
 	isDir := kindOf(st) == unix.S_IFDIR
 	f.ino, f.frozen, f.inPlace = st.Ino, frozen(st), isMountPoint(st)
 	if mine >= 0 && isDir {
@@ -140,6 +137,7 @@ func (p *Plan) decideExisting(i, d int32, st *unix.Statx_t) error {
 			return fmt.Errorf("cannot look at %q: %w", p.root.disk(path), err)
 		}
 		if empty && !f.inPlace {
+			p.previous.flags[mine] |= flagWished
 			f.action = replace
 			p.dirs[d].host = true
 			p.swapped = append(p.swapped, path)
@@ -151,6 +149,7 @@ func (p *Plan) decideExisting(i, d int32, st *unix.Statx_t) error {
 	f.action = blocked
 	switch {
 	case mine >= 0:
+		p.previous.flags[mine] |= flagWished
 		f.action = replace
 	case p.exists.value == appspec.Retain:
 		f.action = retain
