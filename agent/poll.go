@@ -121,7 +121,12 @@ func (a *Agent) release(hostCommandIdentifier string) {
 	a.mu.Lock()
 	delete(a.active, hostCommandIdentifier)
 	a.mu.Unlock()
-	select { // the next command of the deployment is likely there
+	a.wake()
+}
+
+// wake ends the pause between polls: a command is done, so the deployment's next one is likely there.
+func (a *Agent) wake() {
+	select {
 	case a.finished <- struct{}{}:
 	default:
 	}

@@ -48,6 +48,7 @@ func (a *Agent) deliver(r journal.Record, log *zap.Logger, tried func()) {
 		}
 		switch {
 		case err == nil:
+			a.wake()
 			log.Info("The result is reported.", zap.String("status", r.Result.Status))
 			a.end(r, log)
 			return

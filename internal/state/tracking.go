@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"codedeploy-agent/internal/atomicfile"
 )
 
 // Tracked is one file of the 1.x tracking folder: a command in progress.
@@ -21,9 +19,13 @@ type Tracked struct {
 	Since time.Time
 }
 
-// Track records that a command of the deployment is in progress, replacing the record of an earlier command.
+// Track records that a command of the deployment is in progress, replacing the record of an earlier command. The record
+// is for agents that know no other; it need not survive a power loss, because the journal does.
 func (r Root) Track(deploymentID, hostCommandIdentifier string) error {
-	return atomicfile.Write(r.trackingFile(deploymentID), []byte(hostCommandIdentifier), 0o644)
+	if err := os.WriteFile(r.trackingFile(deploymentID), []byte(hostCommandIdentifier), 0o644); err != nil {
+		return fmt.Errorf("cannot track the deployment: %w", err)
+	}
+	return nil
 }
 
 // Untrack removes the record of the deployment if it still names the command.
@@ -39,7 +41,7 @@ func (r Root) Untrack(deploymentID, hostCommandIdentifier string) error {
 	if strings.TrimSpace(string(b)) != hostCommandIdentifier {
 		return nil
 	}
-	return atomicfile.Remove(path)
+	return r.RemoveTracked(deploymentID)
 }
 
 // AllTracked lists the commands in progress. Files that cannot be read are left out; a folder that does not exist is
@@ -73,7 +75,10 @@ func (r Root) AllTracked() ([]Tracked, error) {
 
 // RemoveTracked removes the record of a deployment whatever command it names.
 func (r Root) RemoveTracked(deploymentID string) error {
-	return atomicfile.Remove(r.trackingFile(deploymentID))
+	if err := os.Remove(r.trackingFile(deploymentID)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot remove the tracking file of %q: %w", deploymentID, err)
+	}
+	return nil
 }
 
 func (r Root) trackingFile(deploymentID string) string {
