@@ -68,6 +68,8 @@ type Agent struct {
 
 	mu     sync.Mutex
 	active map[string]bool // HostCommandIdentifiers that a goroutine carries
+	// settled are the last commands that ended with their acknowledgement: a poll that crossed it delivers them again.
+	settled []string
 
 	behind atomic.Bool // whether a departing agent leaves every hook behind
 

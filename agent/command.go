@@ -186,8 +186,14 @@ func (a *Agent) await(event string, e *hooks.Execution) (outcome, error) {
 	return hookOutcome(event, result), nil
 }
 
+// maxSettled is how many commands are remembered that needed neither work nor report.
+const maxSettled = 64
+
 // forget drops a command that needs neither work nor report.
 func (a *Agent) forget(r journal.Record, log *zap.Logger) {
+	a.mu.Lock()
+	a.settled = append(a.settled[max(0, len(a.settled)-maxSettled+1):], r.HostCommandIdentifier)
+	a.mu.Unlock()
 	if err := a.journal.Forget(r); err != nil {
 		log.Warn("The record of the command cannot be removed.", zap.Error(err))
 	}

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,11 +107,11 @@ func (a *Agent) dispatch(c codedeploy.HostCommand) bool {
 	return true
 }
 
-// claim makes sure that one goroutine carries a command.
+// claim makes sure that one goroutine carries a command, and none a command that is settled.
 func (a *Agent) claim(hostCommandIdentifier string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.active[hostCommandIdentifier] {
+	if a.active[hostCommandIdentifier] || slices.Contains(a.settled, hostCommandIdentifier) {
 		return false
 	}
 	a.active[hostCommandIdentifier] = true

@@ -104,6 +104,19 @@ func TestACommandThatIsDeliveredAgainRunsOnce(t *testing.T) {
 	}
 }
 
+func TestNoCommandIsAcknowledgedTwice(t *testing.T) {
+	w := newWorld(t, stub.Options{}, nil)
+	w.start()
+	for i := range 3 {
+		w.deploy(stub.DeployOptions{LoadBalancer: true, Revision: w.revision(map[string]string{"appspec.yml": w.appSpec(), "www/x": fmt.Sprint(i)})})
+	}
+	for _, c := range w.server.Commands() {
+		if c.Acknowledgements != 1 {
+			t.Errorf("%s was acknowledged %d times", c.Name, c.Acknowledgements)
+		}
+	}
+}
+
 func TestAnOutageDuringTheReportLosesNothing(t *testing.T) {
 	w := newWorld(t, stub.Options{}, nil)
 	if _, err := w.server.Fault(fault.Fault{Operation: "PutHostCommandComplete", Kind: fault.Status, Status: 500, Count: -1}); err != nil {
