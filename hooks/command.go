@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,8 +30,8 @@ type command struct {
 }
 
 // commandFor decides how a script is run. The error is for the customer.
-func (j job) commandFor(s jobScript, path string, env environ) (command, error) {
-	c := command{path: path, args: []string{path}, env: env, script: path, user: s.RunAs}
+func (j job) commandFor(s jobScript, path string, in session) (command, error) {
+	c := command{path: path, args: []string{path}, env: in.env, limits: in.limits, script: path, user: s.RunAs}
 	root := os.Geteuid() == 0
 	switch {
 	case s.RunAs == "" && (root || !s.Sudo):
@@ -60,8 +61,8 @@ func (j job) commandFor(s jobScript, path string, env environ) (command, error) 
 	for _, gid := range u.Groups {
 		c.cred.Groups = append(c.cred.Groups, uint32(gid))
 	}
-	c.env = j.environAs(env, u)
-	c.limits = limitsFor(u)
+	c.env = j.environAs(in.env, u)
+	c.limits = slices.Concat(in.limits, limitsFor(u))
 	return c, nil
 }
 
@@ -126,7 +127,7 @@ func startIn(in *cell, path string, args []string, attr *os.ProcAttr) (*os.Proce
 // startStaged starts this program once more as the stage, which sets the limits and then becomes the script. It answers
 // on a pipe that closes when it has.
 func (c command) startStaged(j job, in *cell, files []*os.File) (*os.Process, error) {
-	spec, err := json.Marshal(stage{Path: c.path, Args: c.args, UID: c.cred.Uid, GID: c.cred.Gid, Groups: c.cred.Groups, Limits: c.limits})
+	spec, err := json.Marshal(stage{Path: c.path, Args: c.args, Credential: c.cred, Limits: c.limits})
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@
 //
 //   - Its path, absolute inside the revision's deployment-archive, as argv[0]; no arguments. A script that is not
 //     executable is made so; one without "#!" is run by /bin/sh.
-//   - The agent's working directory, umask and resource limits; a standard input that is at its end; standard output
+//   - The agent's working directory, and its umask and resource limits unless /etc/profile sets others; a standard input that is at its end; standard output
 //     and error as pipes; no other open file; default signal actions; a process group of its own.
 //   - The service's environment, then what /etc/profile exports, then the deployment's variables and LIFECYCLE_EVENT.
 //     See [Environment] for what is taken out.

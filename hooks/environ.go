@@ -1,18 +1,10 @@
 package hooks
 
 import (
-	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"codedeploy-agent/internal/account"
 	"codedeploy-agent/systemd"
@@ -31,20 +23,7 @@ var secrets = []string{
 // that only it should load, and those by which systemd speaks to a service.
 var private = append(systemd.Variables(), "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "CREDENTIALS_DIRECTORY", "LISTEN_PIDFDID", "MANAGERPID")
 
-// shellOwn are the variables that "bash -a" exports of its own accord. HOSTNAME, SHELL and TERM are not among them:
-// scripts have always had those.
-var shellOwn = []string{
-	"_", "SHLVL", "PWD", "OLDPWD", "IFS", "PS4", "OPTIND", "OPTERR", "LINENO", "PPID", "UID", "EUID", "RANDOM", "SRANDOM", "SECONDS",
-	"EPOCHSECONDS", "EPOCHREALTIME", "HOSTTYPE", "MACHTYPE", "OSTYPE", "BASH", "BASHPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSION",
-	"BASH_EXECUTION_STRING", "BASH_LOADABLES_PATH", "BASH_COMMAND", "BASH_SUBSHELL", "BASH_ARGV0", "BASH_MONOSECONDS",
-}
-
-const (
-	profile      = "/etc/profile"
-	bash         = "/bin/bash"
-	profileLimit = 5 * time.Second
-	cleanPath    = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-)
+const cleanPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Environment returns what a script of the request gets that has no runas, sorted by name. It is made of, later ones winning:
 //
@@ -59,9 +38,9 @@ const (
 // read the rest is returned together with an error.
 func Environment(req Request) ([]string, error) {
 	req.Options.Environ = serviceEnviron(req.Options.Environ)
-	e, err := newJob(req, 0).environ()
-	slices.Sort(e)
-	return e, err
+	s, err := newJob(req, 0).session()
+	slices.Sort(s.env)
+	return s.env, err
 }
 
 // serviceEnviron drops from the service's environment what is the agent's alone.
@@ -78,21 +57,21 @@ func serviceEnviron(service []string) []string {
 	return e
 }
 
-// environ is the environment of the job's scripts before runas. It is usable also when there is an error.
-func (j job) environ() (environ, error) {
-	var e environ
+// session is what the job's scripts inherit before runas. It is usable also when there is an error.
+func (j job) session() (session, error) {
+	s := session{umask: -1}
 	var err error
 	if j.Options.CleanEnvironment {
-		e = cleanEnviron(j.Options.Environ)
+		s.env = cleanEnviron(j.Options.Environ)
 	} else {
-		e, err = withProfile(j.Options.Environ)
-		e.remove(secrets...)
+		s, err = readProfile(j.Options.Environ)
+		s.env.remove(secrets...)
 	}
 	for _, v := range j.Variables {
-		e.put(v)
+		s.env.put(v)
 	}
-	e.set("LIFECYCLE_EVENT", j.Event)
-	return e, err
+	s.env.set("LIFECYCLE_EVENT", j.Event)
+	return s, err
 }
 
 func cleanEnviron(service environ) environ {
@@ -108,59 +87,6 @@ func cleanEnviron(service environ) environ {
 	}
 	e.setDefault("LANG", "C.UTF-8")
 	return e
-}
-
-// withProfile returns the service's environment after /etc/profile has been read, or as it was when that fails.
-func withProfile(service environ) (environ, error) {
-	service = slices.Clone(service)
-	info, err := os.Stat(profile)
-	if err != nil {
-		return service, nil
-	}
-	if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 || info.Mode()&0o022 != 0 {
-		return service, fmt.Errorf("cannot use %s for hooks: others than root may write it", profile)
-	}
-	if _, err := os.Stat(bash); err != nil {
-		return service, nil
-	}
-	out, err := readProfile(profile, service)
-	if err != nil {
-		return service, fmt.Errorf("cannot use %s for hooks: %w", profile, err)
-	}
-	var e environ
-	for v := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
-		e.put(v)
-	}
-	for _, name := range shellOwn {
-		e.remove(name)
-		if v, ok := service.get(name); ok {
-			e.set(name, v)
-		}
-	}
-	return e, nil
-}
-
-func readProfile(path string, service environ) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), profileLimit)
-	defer cancel()
-	// Zero bytes part the variables: values may hold newlines. What the profile prints is nobody's business.
-	cmd := exec.CommandContext(ctx, bash, "-a", "-c", "exec 3>&1 >/dev/null 2>&1; . "+path+"; exec env -0 >&3")
-	cmd.Env = service
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = 200 * time.Millisecond // a background process of the profile may keep the pipe open
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	err := cmd.Run()
-	switch {
-	case ctx.Err() != nil:
-		return nil, fmt.Errorf("it did not end within %s", profileLimit)
-	case err != nil && !errors.Is(err, exec.ErrWaitDelay):
-		return nil, fmt.Errorf("reading it failed: %w", err)
-	case out.Len() == 0 || out.Bytes()[out.Len()-1] != 0:
-		return nil, errors.New("it ends the shell that reads it")
-	}
-	return out.Bytes(), nil
 }
 
 // environ is a list of NAME=value, each name once.

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"codedeploy-agent/internal/account"
 )
@@ -162,40 +163,63 @@ func TestParseLimits(t *testing.T) {
 	}
 }
 
-func TestWithoutProfile(t *testing.T) {
-	// A host whose /etc/profile hangs, exits or is missing still runs hooks; this shows the mechanism on scripts of our own.
+func TestProfiles(t *testing.T) {
 	dir := t.TempDir()
 	for name, c := range map[string]struct{ content, want string }{
-		"sets and exports": {"A=1\nexport B='two\nlines'\n", "A B"},
-		"prints":           {"echo noise\nA=1\n", "A"},
-		"fails":            {"false\nA=1\nfalse", "A"},
+		"sets and exports": {"A=1\nexport B='two\nlines'\n", "A=1,B=two\nlines"},
+		"prints":           {"echo noise\nA=1\n", "A=1"},
+		"fails":            {"false\nA=1\nfalse", "A=1"},
 		"exits":            {"A=1\nexit 0\n", "it ends the shell that reads it"},
-		"leaves a child":   {"sleep 30 &\nA=1\necho $! > " + dir + "/pid\n", "A"},
+		"fails for good":   {"set -e\nfalse\n", "reading it failed: exit status 1"},
+		"loses its PATH":   {"PATH=/nowhere\n", "reading it failed: exit status 127"},
+		"leaves a child":   {"sleep 30 &\nA=1\necho $! > " + dir + "/pid\n", "A=1"},
+		"sets the umask":   {"umask 027\n", "umask 27"},
+		"sets limits":      {"ulimit -c 0\nulimit -Sn 321\n", "limit 4,limit 7"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(dir, "profile")
 			if err := os.WriteFile(path, []byte(c.content), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			out, err := readProfile(path, environ{"PATH=/usr/bin:/bin"})
-			got := fmt.Sprint(err)
-			if err == nil {
-				var names []string
-				for v := range strings.SplitSeq(string(out), "\x00") {
-					if n, _, _ := strings.Cut(v, "="); n == "A" || n == "B" {
-						names = append(names, n)
-					}
-				}
-				slices.Sort(names)
-				got = strings.Join(names, " ")
+			_ = unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1 << 20, Max: unix.RLIM_INFINITY})
+			s, err := sourceProfile(path, environ{"PATH=/usr/bin:/bin"})
+			var got []string
+			if err != nil {
+				got = append(got, err.Error())
 			}
-			if got != c.want {
+			for _, name := range []string{"A", "B"} {
+				if v, ok := s.env.get(name); ok {
+					got = append(got, name+"="+v)
+				}
+			}
+			if s.umask > 0 {
+				got = append(got, fmt.Sprintf("umask %o", s.umask))
+			}
+			for _, l := range s.limits {
+				got = append(got, fmt.Sprint("limit ", l.Resource))
+			}
+			if strings.Join(got, ",") != c.want {
 				t.Errorf("got %q", got)
 			}
 		})
 	}
 	l := &bench{t: t, root: dir}
 	l.pidIn("pid")
+}
+
+func TestChangedLimits(t *testing.T) {
+	const before = "Limit                     Soft Limit           Hard Limit           Units     \n" +
+		"Max cpu time              unlimited            unlimited            seconds   \n" +
+		"Max open files            1024                 524288               files     \n"
+	after := strings.ReplaceAll(strings.ReplaceAll(before, "1024  ", "65536 "), "unlimited            seconds", "60                   seconds")
+	got := changedLimits(before, after)
+	if len(got) != 2 || got[0].Resource != unix.RLIMIT_CPU || *got[0].Soft != unix.RLIM_INFINITY || *got[0].Hard != 60 ||
+		got[1].Resource != unix.RLIMIT_NOFILE || *got[1].Soft != 65536 || *got[1].Hard != 524288 {
+		t.Errorf("got %+v", got)
+	}
+	if got := changedLimits(before, before); len(got) != 0 {
+		t.Errorf("nothing has changed: %+v", got)
+	}
 }
 
 func FuzzPamEnv(f *testing.F) {

@@ -200,6 +200,42 @@ func (i limitItem) value(s string) (uint64, bool) {
 	return n * i.unit, true
 }
 
+// limitNames are the kernel's own names, as /proc/PID/limits has them.
+var limitNames = map[string]int{
+	"Max cpu time": unix.RLIMIT_CPU, "Max file size": unix.RLIMIT_FSIZE, "Max data size": unix.RLIMIT_DATA,
+	"Max stack size": unix.RLIMIT_STACK, "Max core file size": unix.RLIMIT_CORE, "Max resident set": unix.RLIMIT_RSS,
+	"Max processes": unix.RLIMIT_NPROC, "Max open files": unix.RLIMIT_NOFILE, "Max locked memory": unix.RLIMIT_MEMLOCK,
+	"Max address space": unix.RLIMIT_AS, "Max file locks": unix.RLIMIT_LOCKS, "Max pending signals": unix.RLIMIT_SIGPENDING,
+	"Max msgqueue size": unix.RLIMIT_MSGQUEUE, "Max nice priority": unix.RLIMIT_NICE, "Max realtime priority": unix.RLIMIT_RTPRIO,
+	"Max realtime timeout": unix.RLIMIT_RTTIME,
+}
+
+// changedLimits compares two texts of /proc/PID/limits and returns what is new in the second.
+func changedLimits(before, after string) []limit {
+	old := map[string]bool{}
+	for line := range strings.Lines(before) {
+		old[line] = true
+	}
+	var limits []limit
+	for line := range strings.Lines(after) {
+		const columns = 26 // of the name
+		if old[line] || len(line) < columns {
+			continue
+		}
+		resource, known := limitNames[strings.TrimSpace(line[:columns])]
+		values := strings.Fields(line[columns:])
+		if !known || len(values) < 2 {
+			continue
+		}
+		soft, ok := limitItem{resource: -1, unit: 1}.value(values[0])
+		hard, ok2 := limitItem{resource: -1, unit: 1}.value(values[1])
+		if ok && ok2 {
+			limits = append(limits, limit{Resource: resource, Soft: &soft, Hard: &hard})
+		}
+	}
+	return limits
+}
+
 // set applies the limit to this process. A soft limit above the hard one is cut to it.
 func (l limit) set() error {
 	var now unix.Rlimit

@@ -42,7 +42,7 @@ type runner struct {
 	job        job
 	record     record
 	cgroup     string // the runner's own, where scripts may have theirs; "" when it shares the agent's
-	base       environ
+	session    session
 	transcript *transcript
 	readers    sync.WaitGroup // of all outputs that are still open
 	warnings   []string
@@ -70,8 +70,11 @@ func runRecord(rec record) error {
 	if o.Unit != "" || o.Cgroup != "" {
 		r.cgroup = cgroup
 	}
-	if r.base, err = j.environ(); err != nil {
+	if r.session, err = j.session(); err != nil {
 		r.warnings = append(r.warnings, err.Error())
+	}
+	if r.session.umask >= 0 {
+		unix.Umask(r.session.umask)
 	}
 	if err := r.deliver(r.event(started{
 		Version: recordVersion, PID: os.Getpid(), BootID: bootID(), Unit: o.Unit, Cgroup: cgroup, Time: time.Now(),

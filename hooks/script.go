@@ -29,7 +29,7 @@ func (r *runner) script(n int, s jobScript) Result {
 	if res := v.makeExecutable(path); res != nil {
 		return *res
 	}
-	c, err := r.job.commandFor(s, path, r.base)
+	c, err := r.job.commandFor(s, path, r.session)
 	if err != nil {
 		return r.notStarted(v, err.Error())
 	}

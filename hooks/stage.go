@@ -20,12 +20,10 @@ const stageAnswerFD = 3
 // child without affecting either oneself or the script's first instructions, so a short-lived copy of this program
 // sets them on itself, drops its privileges and becomes the script.
 type stage struct {
-	Path   string
-	Args   []string
-	UID    uint32
-	GID    uint32
-	Groups []uint32
-	Limits []limit
+	Path       string
+	Args       []string
+	Credential *syscall.Credential // nil: stay who we are
+	Limits     []limit
 }
 
 // stageError is why a stage could not become the script.
@@ -57,23 +55,12 @@ func stageMain(spec string) int {
 
 // become returns only when it fails. Limits come before the ids, because only root may raise them.
 func (s stage) become() *stageError {
-	groups := make([]int, len(s.Groups))
-	for i, g := range s.Groups {
-		groups[i] = int(g)
-	}
 	for _, l := range s.Limits {
 		_ = l.set() // a limit that the kernel refuses, for example in a container, does not keep the script from running
 	}
-	for _, step := range []struct {
-		name string
-		do   func() error
-	}{
-		{"cannot set its groups", func() error { return syscall.Setgroups(groups) }},
-		{"cannot set its group", func() error { return syscall.Setresgid(int(s.GID), int(s.GID), int(s.GID)) }},
-		{"cannot set its user", func() error { return syscall.Setresuid(int(s.UID), int(s.UID), int(s.UID)) }},
-	} {
-		if err := step.do(); err != nil {
-			return &stageError{Step: step.name, Errno: errnoOf(err)}
+	if s.Credential != nil {
+		if err := takeOn(*s.Credential); err != nil {
+			return err
 		}
 	}
 	env := os.Environ()
@@ -82,6 +69,28 @@ func (s stage) become() *stageError {
 		err = syscall.Exec("/bin/sh", append([]string{"/bin/sh"}, s.Args...), env)
 	}
 	return &stageError{Errno: errnoOf(err)}
+}
+
+// takeOn drops root's ids, the user's last: after it the others could not be changed.
+func takeOn(c syscall.Credential) *stageError {
+	groups := make([]int, len(c.Groups))
+	for i, g := range c.Groups {
+		groups[i] = int(g)
+	}
+	uid, gid := int(c.Uid), int(c.Gid)
+	for _, step := range []struct {
+		name string
+		do   func() error
+	}{
+		{"cannot set its groups", func() error { return syscall.Setgroups(groups) }},
+		{"cannot set its group", func() error { return syscall.Setresgid(gid, gid, gid) }},
+		{"cannot set its user", func() error { return syscall.Setresuid(uid, uid, uid) }},
+	} {
+		if err := step.do(); err != nil {
+			return &stageError{Step: step.name, Errno: errnoOf(err)}
+		}
+	}
+	return nil
 }
 
 func errnoOf(err error) syscall.Errno {

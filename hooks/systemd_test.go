@@ -130,6 +130,17 @@ func TestUnderSystemd(t *testing.T) {
 		}
 	})
 
+	t.Run("what /etc/profile sets reaches the script", func(t *testing.T) {
+		g := guest{g.Guest, t}
+		g.WriteFile("/etc/profile.d/site.sh", "umask 027\nulimit -Sn 600\nSITE='a b'\n", 0o644)
+		g.start("/r6", "umask; ulimit -Sn; echo $SITE", "runas remote; umask; ulimit -Sn; echo $SITE")
+		res := g.result("/r6")
+		want := "Script - a.sh\n[stdout]0027\n[stdout]600\n[stdout]a b\nScript - b.sh\n[stdout]0027\n[stdout]777\n[stdout]a b\n"
+		if res.Outcome != Succeeded || !strings.HasSuffix(res.Log, want) {
+			t.Errorf("result %+v", res)
+		}
+	})
+
 	t.Run("nothing is left", func(t *testing.T) {
 		g := guest{g.Guest, t}
 		g.Eventually(10*time.Second, "[ -z \"$(systemctl list-units --all --no-legend 'codedeploy-hook-*')$(find /sys/fs/cgroup -name 'codedeploy-hook-*')\" ]")
