@@ -38,6 +38,14 @@ type Host struct {
 	Bundles bundle.Clients
 }
 
+// variables are what scripts learn of the host, as with 1.x: where an on-premises host belongs, and its name.
+func (h *Host) variables() []string {
+	if !h.OnPremises {
+		return nil
+	}
+	return []string{"AWS_REGION=" + h.Region, "AWS_HOST_IDENTIFIER=" + h.ID}
+}
+
 // Options are what an Agent is made of.
 type Options struct {
 	Executor *Executor
@@ -88,6 +96,7 @@ func New(o Options) *Agent {
 		active:   map[string]bool{},
 	}
 	o.Executor.Clients = func() bundle.Clients { return a.host.Load().Bundles }
+	o.Executor.HostVariables = func() []string { return a.host.Load().variables() }
 	o.Executor.Waiting = o.Health.working
 	return a
 }
@@ -129,6 +138,7 @@ func (a *Agent) Run(depart <-chan Departure, ready func()) (Departure, error) {
 	if how == Abort {
 		abandon()
 	}
+	a.Health.beat(a.MaxStopWait)
 	a.behind.Store(how != Stop)
 	leave()
 	<-polling
@@ -149,9 +159,9 @@ func (a *Agent) serve() {
 
 // connect finds out who this host is, however long the metadata service or the network takes.
 func (a *Agent) connect(ctx context.Context) (*Host, error) {
-	var backoff codedeploy.Backoff
+	backoff := codedeploy.Backoff{Max: firstContact}
 	for {
-		host, err := a.Connect(ctx)
+		host, err := a.connectOnce(ctx)
 		if err == nil {
 			a.Log.Info("This host is known to the service.", zap.String("host", host.ID), zap.String("region", host.Region),
 				zap.String("from", host.Source))
@@ -162,10 +172,22 @@ func (a *Agent) connect(ctx context.Context) (*Host, error) {
 		}
 		a.Log.Error("cannot find out who this host is; trying again", zap.Error(err))
 		a.Health.failed(err)
-		if !sleep(ctx, min(backoff.Next(), 10*time.Second)) {
+		pause := backoff.Next()
+		a.Health.beat(pause)
+		if !sleep(ctx, pause) {
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// connectFor bounds one try to find out who this host is.
+const connectFor = 30 * time.Second
+
+func (a *Agent) connectOnce(ctx context.Context) (*Host, error) {
+	a.Health.beat(connectFor)
+	ctx, cancel := context.WithTimeout(ctx, connectFor)
+	defer cancel()
+	return a.Connect(ctx)
 }
 
 // drain waits for the commands in progress, at most for MaxStopWait or until a second request to leave.

@@ -27,6 +27,8 @@ type Executor struct {
 	DeploymentsLog string
 	// Clients returns where bundles come from; credentials may change while the agent runs.
 	Clients func() bundle.Clients
+	// HostVariables returns what scripts learn of the host, as NAME=value. It may be nil.
+	HostVariables func() []string
 	// Revisions says how bundles are handled and what of them is kept.
 	Revisions Revisions
 	// Hooks says how scripts are run.
@@ -109,7 +111,7 @@ func (x *Executor) prepareHook(event string, spec *deployspec.Specification) (St
 		Event:          event,
 		Scripts:        scripts,
 		Archive:        d.Archive(),
-		Variables:      variables(event, spec),
+		Variables:      x.variables(event, spec),
 		DeploymentID:   spec.DeploymentID,
 		ScriptsLog:     x.deployment(spec).ScriptsLog(),
 		DeploymentsLog: x.DeploymentsLog,
@@ -155,15 +157,19 @@ func (x *Executor) deployment(spec *deployspec.Specification) state.Deployment {
 	return x.Root.Group(spec.DeploymentGroupID).Deployment(spec.DeploymentID)
 }
 
-// variables are what a script learns of its deployment. What is not known is absent, not empty.
-func variables(event string, spec *deployspec.Specification) []string {
-	vars := []string{
-		"LIFECYCLE_EVENT=" + event,
-		"DEPLOYMENT_ID=" + spec.DeploymentID,
-		"APPLICATION_NAME=" + spec.ApplicationName,
-		"DEPLOYMENT_GROUP_NAME=" + spec.DeploymentGroupName,
-		"DEPLOYMENT_GROUP_ID=" + spec.DeploymentGroupID,
+// variables are what a script learns of its host and its deployment. What is not known is absent, not empty.
+func (x *Executor) variables(event string, spec *deployspec.Specification) []string {
+	var vars []string
+	if x.HostVariables != nil {
+		vars = x.HostVariables()
 	}
+	vars = append(vars,
+		"LIFECYCLE_EVENT="+event,
+		"DEPLOYMENT_ID="+spec.DeploymentID,
+		"APPLICATION_NAME="+spec.ApplicationName,
+		"DEPLOYMENT_GROUP_NAME="+spec.DeploymentGroupName,
+		"DEPLOYMENT_GROUP_ID="+spec.DeploymentGroupID,
+	)
 	add := func(name, value string) {
 		if value != "" {
 			vars = append(vars, name+"="+value)

@@ -42,7 +42,7 @@ func TestVariablesOfAScript(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := variables("BeforeInstall", &deployspec.Specification{
+			got := (&Executor{}).variables("BeforeInstall", &deployspec.Specification{
 				DeploymentID: "d-1", DeploymentGroupID: "g-1", DeploymentGroupName: "blue", ApplicationName: "shop", Revision: c.revision,
 			})
 			if diff := cmp.Diff(append(base[:5:5], c.want...), got); diff != "" {
@@ -203,5 +203,23 @@ func TestHealthIsHonest(t *testing.T) {
 		if got := c.status.Healthy(now); got != c.want {
 			t.Errorf("%s: healthy is %t", name, got)
 		}
+	}
+}
+
+func TestScriptsOfAnOnPremisesHostLearnItsRegionAndName(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		host identity.Host
+		want []string
+	}{
+		{"on premises", identity.Host{ID: "arn:aws:iam::123456789012:user/web-1", Region: "eu-west-1", OnPremises: true},
+			[]string{"AWS_REGION=eu-west-1", "AWS_HOST_IDENTIFIER=arn:aws:iam::123456789012:user/web-1"}},
+		{"EC2", identity.Host{ID: "arn:aws:ec2:eu-west-1:123456789012:instance/i-0", Region: "eu-west-1"}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, (&Host{Host: &c.host}).variables()); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

@@ -24,7 +24,7 @@ func (a *Agent) poll() {
 	backoff := codedeploy.Backoff{Max: firstContact}
 	failures := 0
 	for a.leaving.Err() == nil {
-		a.Health.beat(a.PollTimeout)
+		a.Health.beat(a.longestPoll())
 		began := time.Now()
 		command, err := a.host.Load().Client.Poll(a.leaving, a.host.Load().ID)
 		switch {
@@ -53,6 +53,12 @@ func (a *Agent) poll() {
 	}
 }
 
+// longestPoll is what one poll can take: it is signed anew once when the clock was wrong, and it waits while the service
+// asks for patience.
+func (a *Agent) longestPoll() time.Duration {
+	return 2*a.PollTimeout + codedeploy.MaxRetryAfter*5/4
+}
+
 // pollFailed says what is wrong and, when it goes on, looks again who this host is.
 func (a *Agent) pollFailed(err error, failures int) {
 	a.Log.Error("cannot poll for commands; trying again", zap.Error(err), zap.Int("failures", failures))
@@ -60,9 +66,7 @@ func (a *Agent) pollFailed(err error, failures int) {
 	if failures%reconnectAfter != 0 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(a.leaving, 10*time.Second)
-	defer cancel()
-	host, err := a.Connect(ctx)
+	host, err := a.connectOnce(a.leaving)
 	if err != nil {
 		a.Log.Warn("cannot find out anew who this host is", zap.Error(err))
 		return
