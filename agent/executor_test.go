@@ -13,6 +13,7 @@ import (
 	"codedeploy-agent/hooks"
 	"codedeploy-agent/internal/codedeploy"
 	"codedeploy-agent/internal/deployspec"
+	"codedeploy-agent/internal/identity"
 )
 
 func TestVariablesOfAScript(t *testing.T) {
