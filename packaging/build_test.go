@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"codedeploy-agent/internal/lab"
 )
 
 // Versions that the tests build. The second is the upgrade of the first.
@@ -56,10 +58,10 @@ var builds = struct {
 	done map[string]built
 }{done: map[string]built{}}
 
-// packages builds the packages of a version once for all tests.
+// packages builds the packages of a version once for all tests that install them in a guest.
 func packages(t *testing.T, version string) built {
 	t.Helper()
-	needs(t, "gpg")
+	lab.Require(t, "gpg")
 	builds.Lock()
 	defer builds.Unlock()
 	if b, ok := builds.done[version]; ok {
@@ -121,12 +123,28 @@ func needs(t *testing.T, programs ...string) {
 // run runs a program that must succeed and returns what it wrote.
 func run(t *testing.T, env []string, args ...string) string {
 	t.Helper()
+	out, err := try(env, args...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// fails runs a program that must not succeed and returns what it wrote.
+func fails(t *testing.T, env []string, args ...string) string {
+	t.Helper()
+	out, err := try(env, args...)
+	if err == nil {
+		t.Fatalf("%s: no error\n%s", strings.Join(args, " "), out)
+	}
+	return out
+}
+
+func try(env []string, args ...string) (string, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out.String())
-	}
-	return out.String()
+	err := cmd.Run()
+	return out.String(), err
 }

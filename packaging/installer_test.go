@@ -358,6 +358,13 @@ func TestInstallerTriesADownloadSixTimes(t *testing.T) {
 	if code, out, _ := h.install(installer, "--from", server.URL, "--dry-run", "rpm"); code != 1 || asked != 6 || !strings.Contains(out, "cannot find out the latest version") {
 		t.Errorf("exit %d after %d requests, output %q", code, asked, out)
 	}
+	asked = 0
+	if code, out, _ := h.install(installer, "--from", server.URL, "-v", "9.9.9", "--dry-run", "rpm"); code != 1 || !strings.Contains(out, "cannot fetch") {
+		t.Errorf("a version that does not exist: exit %d, output %q", code, out)
+	}
+	if calls, _ := os.ReadFile(h.calls); strings.Contains(string(calls), "sleep") {
+		t.Errorf("it waits for a version that does not exist: %s", calls)
+	}
 }
 
 func TestInstallerFindsRegionAndDomain(t *testing.T) {

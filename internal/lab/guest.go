@@ -37,7 +37,12 @@ type Options struct {
 
 // Guest is a booted system.
 type Guest struct {
-	t       testing.TB
+	t testing.TB // where failures are reported
+	*machine
+}
+
+// machine is the part of a guest that does not depend on the test that looks at it.
+type machine struct {
 	dir     string // the guest's tmpfs: overlay, console log
 	root    string
 	network *network
@@ -62,13 +67,16 @@ func Boot(t testing.TB, o Options) *Guest {
 	return g
 }
 
+// In is the same guest for a subtest: what goes wrong is reported there.
+func (g *Guest) In(t testing.TB) *Guest { return &Guest{t, g.machine} }
+
 func boot(t testing.TB, o Options) (g *Guest, err error) {
 	sweep()
 	dir, err := newDir()
 	if err != nil {
 		return nil, err
 	}
-	g = &Guest{t: t, dir: dir, root: filepath.Join(dir, "root"), ended: make(chan struct{})}
+	g = &Guest{t, &machine{dir: dir, root: filepath.Join(dir, "root"), ended: make(chan struct{})}}
 	t.Cleanup(g.end)
 	for inside, outside := range o.Binds {
 		g.binds = append(g.binds, "--bind-ro="+outside+":"+inside)
