@@ -21,20 +21,29 @@ type Execution struct {
 	detached bool
 }
 
-// Attach finds the execution of a record again. It returns ErrNotStarted when no script has begun and no runner lives.
+// attachPatience is how long Attach waits for a runner to say whether it begins: longer than it may take to get ready.
+const attachPatience = 2 * profileLimit
+
+// Attach finds the execution of a record again. It returns ErrNotStarted when no script has begun and no runner lives. A
+// runner that has not begun yet is given the time to do so, or to notice that the agent that started it is gone.
 func Attach(path string) (*Execution, error) {
 	e := &Execution{record: record(path)}
-	s, err := readJSON[started](e.record.started())
-	switch {
-	case err == nil:
-		e.detached = s.Unit != ""
-	case errors.Is(err, fs.ErrNotExist):
+	for deadline := time.Now().Add(attachPatience); ; time.Sleep(10 * time.Millisecond) {
 		// The order counts: a runner writes "started" while it holds the pipe.
-		if !e.record.isHeld() && !exists(e.record.started()) && !exists(e.record.result()) {
+		held := e.record.isHeld()
+		s, err := readJSON[started](e.record.started())
+		switch {
+		case err == nil:
+			e.detached = s.Unit != ""
+			return e, nil
+		case !errors.Is(err, fs.ErrNotExist) || exists(e.record.result()):
+			return e, nil // a record that cannot be read is waited for, and lost if nobody holds it
+		case !held:
 			return nil, ErrNotStarted
+		case time.Now().After(deadline):
+			return e, nil
 		}
 	}
-	return e, nil // a record that cannot be read is waited for, and lost if nobody holds it
 }
 
 func exists(path string) bool {

@@ -209,6 +209,16 @@ func TestDiskFillsUpWhileTheHookRuns(t *testing.T) {
 	}
 }
 
+func TestNoDirectoryForTheLogs(t *testing.T) {
+	l := newBench(t)
+	l.sh("a.sh", "echo x")
+	l.req.DeploymentsLog = "/proc/nowhere/all.log"
+	res := l.run()
+	if res.Outcome != Succeeded || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "/proc/nowhere/all.log") {
+		t.Errorf("result %+v", res)
+	}
+}
+
 func TestLogsCannotBeWritten(t *testing.T) {
 	l := newBench(t)
 	l.sh("a.sh", "echo x")

@@ -28,7 +28,7 @@ func place(ctx context.Context, req Request, pid int, log *zap.Logger) order {
 	if !booted() {
 		dir, err := makeCgroup(req, pid)
 		if err != nil {
-			log.Debug("hook has no cgroup of its own", zap.String("event", req.Event), zap.Error(err))
+			log.Debug("The hook has no cgroup of its own.", zap.String("event", req.Event), zap.Error(err))
 		}
 		return order{Cgroup: dir}
 	}
@@ -50,12 +50,12 @@ func place(ctx context.Context, req Request, pid int, log *zap.Logger) order {
 		if errors.Is(err, systemd.ErrScopeExists) && n < 1<<25 {
 			continue
 		}
-		if err != nil {
-			log.Warn("hook stays in the agent's unit: its processes end with it if the unit is not KillMode=process",
-				zap.String("event", req.Event), zap.String("deployment", req.DeploymentID), zap.Error(err))
-			return order{}
+		if err == nil {
+			return order{Unit: unit}
 		}
-		return order{Unit: unit}
+		log.Warn("The hook stays in the agent's unit; unless that has KillMode=process, stopping the agent ends it.",
+			zap.String("event", req.Event), zap.String("deployment", req.DeploymentID), zap.Error(err))
+		return order{}
 	}
 }
 

@@ -65,7 +65,8 @@ func Start(ctx context.Context, req Request, log *zap.Logger) (*Execution, error
 	if err := json.NewEncoder(release).Encode(o); err != nil {
 		return nil, fmt.Errorf("cannot start hook %q: its runner is gone: %w", req.Event, err)
 	}
-	log.Debug("hook started", zap.String("event", req.Event), zap.String("deployment", req.DeploymentID), zap.Int("runner", pid), zap.String("unit", o.Unit))
+	log.Info("The hook has been started.", zap.String("event", req.Event), zap.String("deployment", req.DeploymentID),
+		zap.Int("runner", pid), zap.String("unit", o.Unit))
 	return &Execution{record: rec, detached: o.Unit != ""}, nil
 }
 
@@ -85,13 +86,11 @@ func (r record) prepare(req Request) error {
 	if r.isHeld() {
 		return fmt.Errorf("it is running: a runner holds %q", r.alive())
 	}
-	// Logs are the runner's business and may fail; only their directories are made here, once, so that a runner never
-	// brings back the directory of a deployment that was removed.
+	// Only here, so that a runner never brings back the directory of a deployment that was removed. Whether there is a
+	// log is no condition for a hook; the runner warns.
 	for _, f := range []string{req.ScriptsLog, req.DeploymentsLog} {
 		if f != "" {
-			if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil {
-				return err
-			}
+			_ = os.MkdirAll(filepath.Dir(f), 0o755)
 		}
 	}
 	if err := r.reserveResult(); err != nil {
