@@ -3,6 +3,7 @@ package bundle
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -110,14 +111,14 @@ func (c *copier) entry(at int, path, name string) error {
 			err = c.makeSymlink(path, target, meta)
 		}
 	case modeRegular:
-		err = c.file(at, path, name, meta)
+		err = c.file(at, path, name, size, meta)
 	default:
 		return &RefusedError{Member: path, Reason: "is a device, a pipe or a socket, which a bundle may not hold"}
 	}
 	return c.explain(path, size, err)
 }
 
-func (c *copier) file(at int, path, name string, meta fileMeta) error {
+func (c *copier) file(at int, path, name string, size int64, meta fileMeta) error {
 	from, err := openReadable(at, name, 0)
 	if err != nil {
 		return err
@@ -131,7 +132,7 @@ func (c *copier) file(at int, path, name string, meta fileMeta) error {
 	if err != nil {
 		return err
 	}
-	err = c.content(to, from)
+	err = c.content(to, from, size)
 	if err == nil {
 		err = c.settle(to, &f.meta)
 	}
@@ -141,48 +142,68 @@ func (c *copier) file(at int, path, name string, meta fileMeta) error {
 	return err
 }
 
-// copyStep is how much is copied between two looks at the context.
-const copyStep = 8 << 20
-
-// content copies inside the kernel, which shares the blocks where the file system can, or else through a buffer.
-func (c *copier) content(to, from int) error {
-	for {
-		n, err := unix.CopyFileRange(from, nil, to, nil, copyStep, 0)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EXDEV || err == unix.EINVAL || err == unix.ENOSYS || err == unix.EOPNOTSUPP || err == unix.EPERM:
-			return c.throughBuffer(to, from)
-		case err != nil:
-			return err
-		case n == 0:
-			// Some file systems of the kernel's own say so of files that have content.
-			return c.throughBuffer(to, from)
-		case c.ctx.Err() != nil:
-			return context.Cause(c.ctx)
-		}
-	}
-}
-
-func (c *copier) throughBuffer(to, from int) error {
+// content copies small files through a buffer and large ones inside the kernel.
+func (c *copier) content(to, from int, size int64) error {
 	if c.buf == nil {
 		c.buf = make([]byte, 256<<10)
 	}
+	var off int64
+	if size > int64(len(c.buf)) {
+		if err := kernelCopy(c.ctx, to, from, 0, size); err != nil && err != io.ErrUnexpectedEOF {
+			return err
+		}
+		off = size // it may have grown
+	}
 	for {
-		n, err := retryEINTR(func() (int, error) { return unix.Read(from, c.buf) })
-		if err == nil && n == 0 {
-			return nil
+		n, err := retryEINTR(func() (int, error) { return unix.Pread(from, c.buf, off) })
+		if n == 0 || err != nil {
+			return err
 		}
-		if err == nil {
-			err = writeAll(to, c.buf[:n])
+		if err := writeAll(to, c.buf[:n]); err != nil {
+			return err
 		}
-		if err == nil && c.ctx.Err() != nil {
-			err = context.Cause(c.ctx)
+		off += int64(n)
+	}
+}
+
+// copyStep is how much is copied between two looks at the context.
+const copyStep = 8 << 20
+
+// kernelCopy copies n bytes from a place in one file to where the other one stands. A file that ends before is
+// io.ErrUnexpectedEOF, with all of it copied.
+func kernelCopy(ctx context.Context, to, from int, off, n int64) error {
+	var buf []byte
+	for n > 0 {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		var m int
+		var err error
+		if buf == nil {
+			m, err = unix.CopyFileRange(from, &off, to, nil, int(min(n, copyStep)), 0)
+			if m == 0 && err == nil || err == unix.EXDEV || err == unix.EINVAL || err == unix.ENOSYS || err == unix.EOPNOTSUPP || err == unix.EPERM {
+				buf = make([]byte, 128<<10)
+				continue
+			}
+		} else {
+			m, err = unix.Pread(from, buf[:min(n, int64(len(buf)))], off)
+			if err == nil && m == 0 {
+				return io.ErrUnexpectedEOF
+			}
+			if err == nil {
+				err = writeAll(to, buf[:m])
+				off += int64(m)
+			}
+		}
+		if err == unix.EINTR {
+			continue
 		}
 		if err != nil {
 			return err
 		}
+		n -= int64(m)
 	}
+	return nil
 }
 
 func readLinkAt(at int, name string) (string, error) {

@@ -15,7 +15,7 @@ const (
 
 	// DefaultMaxBytes, DefaultMaxEntries and DefaultMaxRatio hold where UnpackOptions has 0.
 	DefaultMaxBytes   = 64 << 30
-	DefaultMaxEntries = 2_000_000
+	DefaultMaxEntries = 1_000_000
 	DefaultMaxRatio   = 200
 )
 

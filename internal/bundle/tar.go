@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // tarReader turns a tar stream into a tree.
@@ -40,7 +42,11 @@ func unpackTar(ctx context.Context, u *unpacking, f *os.File, kind archiveKind) 
 	drain := t.drain
 	u.tree.drain = func() error { return errors.Join(t.flush(), drain()) }
 	var wait func()
-	t.stream, wait = startTarStream(ctx, r, t.pass)
+	if kind == kindTar {
+		t.stream, wait = directTarStream(ctx, f, t.pass), func() {}
+	} else {
+		t.stream, wait = startTarStream(ctx, r, t.pass)
+	}
 	err = t.readAll(kind)
 	err = t.writers.stop(err)
 	wait()
@@ -278,6 +284,13 @@ func (t *tarReader) file(h *tarHeader, path string, meta fileMeta) error {
 	if err != nil {
 		return t.explain(h.name, h.size, err)
 	}
+	from, jumped, err := t.stream.jump(h.size)
+	if err != nil {
+		return err
+	}
+	if jumped {
+		return t.explain(h.name, h.size, t.copyOut(&f, from, h.size))
+	}
 	if f.data = t.stream.whole(h.size); f.data == nil {
 		return t.pieces(h, f, []tarExtent{{0, h.size}}, -1)
 	}
@@ -285,6 +298,22 @@ func (t *tarReader) file(h *tarHeader, path string, meta fileMeta) error {
 	c.hold(f.at)
 	c.files = append(c.files, f)
 	return nil
+}
+
+// copyOut writes a large file straight from the archive.
+func (t *tarReader) copyOut(f *newFile, from, n int64) error {
+	fd, err := t.tree.create(f)
+	if err != nil {
+		return err
+	}
+	err = kernelCopy(t.stream.ctx, fd, int(t.stream.file.Fd()), from, n)
+	if err == nil {
+		err = t.settle(fd, &f.meta)
+	}
+	if cerr := unix.Close(fd); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // pieces writes the parts of a file as they arrive. length is what the file ends up with, -1 where its parts say it.

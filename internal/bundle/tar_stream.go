@@ -17,12 +17,14 @@ import (
 // The ring between the goroutine that decompresses and the one that parses. Whole chunks are whole blocks, so a
 // header never lies in two of them.
 const (
-	tarChunkSize  = 256 << 10
-	tarChunkCount = 6
+	tarChunkSize       = 256 << 10
+	tarDirectChunkSize = 128 << 10
+	tarChunkCount      = 6
 )
 
 // tarChunk is a part of the tar stream and, once parsed, the batch of what the writers do with it.
 type tarChunk struct {
+	size   int
 	buf    []byte
 	n      int
 	err    error // what ended the stream after n bytes
@@ -82,7 +84,9 @@ func (c *tarChunk) hold(f *folder) {
 // tarStream hands out the tar stream block by block.
 type tarStream struct {
 	ctx    context.Context
+	free   <-chan *tarChunk
 	filled <-chan *tarChunk
+	file   *os.File // instead of filled
 	cur    *tarChunk
 	pos    int
 	offset int64           // of the block that comes next
@@ -91,40 +95,63 @@ type tarStream struct {
 
 // startTarStream starts reading r, which ends with ctx. The goroutine has ended when wait returns.
 func startTarStream(ctx context.Context, r io.Reader, pass func(*tarChunk)) (s *tarStream, wait func()) {
-	free, filled := make(chan *tarChunk, tarChunkCount), make(chan *tarChunk, tarChunkCount)
-	for range tarChunkCount {
-		free <- &tarChunk{free: free}
-	}
+	s = newTarStream(ctx, tarChunkSize, pass)
+	filled := make(chan *tarChunk, tarChunkCount)
+	s.filled = filled
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		defer close(filled)
-		for {
-			var c *tarChunk
-			select {
-			case c = <-free:
-			case <-ctx.Done():
+		for more := true; more; {
+			c := s.takeFree()
+			if c == nil {
 				return
 			}
-			if c.buf == nil {
-				c.buf = make([]byte, tarChunkSize)
-			}
-			c.n, c.err = io.ReadFull(r, c.buf)
-			if c.err == io.ErrUnexpectedEOF {
-				c.err = readerFailure(r)
-			}
-			last := c.err != nil
+			c.fill(r)
+			more = c.err == nil
 			select {
 			case filled <- c:
 			case <-ctx.Done():
 				return
 			}
-			if last {
-				return
-			}
 		}
 	}()
-	return &tarStream{ctx: ctx, filled: filled, pass: pass}, func() { <-ended }
+	return s, func() { <-ended }
+}
+
+// directTarStream reads an archive that is not compressed: a goroutine of its own gains nothing there, and what the
+// parser does not want to see it may skip.
+func directTarStream(ctx context.Context, f *os.File, pass func(*tarChunk)) *tarStream {
+	s := newTarStream(ctx, tarDirectChunkSize, pass)
+	s.file = f
+	return s
+}
+
+func newTarStream(ctx context.Context, size int, pass func(*tarChunk)) *tarStream {
+	free := make(chan *tarChunk, tarChunkCount)
+	for range tarChunkCount {
+		free <- &tarChunk{free: free, size: size}
+	}
+	return &tarStream{ctx: ctx, free: free, pass: pass}
+}
+
+func (s *tarStream) takeFree() *tarChunk {
+	select {
+	case c := <-s.free:
+		return c
+	case <-s.ctx.Done():
+		return nil
+	}
+}
+
+func (c *tarChunk) fill(r io.Reader) {
+	if c.buf == nil {
+		c.buf = make([]byte, c.size)
+	}
+	c.n, c.err = io.ReadFull(r, c.buf)
+	if c.err == io.ErrUnexpectedEOF {
+		c.err = readerFailure(r)
+	}
 }
 
 // readerFailure tells a compressed stream that is cut short from one that ends: io.ReadFull cannot.
@@ -145,17 +172,54 @@ func (s *tarStream) more() error {
 			s.pass(s.cur)
 			s.cur = nil
 		}
-		select {
-		case c, ok := <-s.filled:
-			if !ok {
-				return context.Cause(s.ctx)
-			}
-			s.cur, s.pos = c, 0
-		case <-s.ctx.Done():
+		if s.cur = s.nextChunk(); s.cur == nil {
 			return context.Cause(s.ctx)
 		}
+		s.pos = 0
 	}
 	return nil
+}
+
+// nextChunk is nil when the context has ended.
+func (s *tarStream) nextChunk() *tarChunk {
+	if s.file != nil {
+		c := s.takeFree()
+		if c != nil {
+			c.fill(s.file)
+		}
+		return c
+	}
+	select {
+	case c := <-s.filled:
+		return c
+	case <-s.ctx.Done():
+		return nil
+	}
+}
+
+// tarJump is from which size on a file is copied from the archive inside the kernel.
+const tarJump = 1 << 20
+
+// jump leaves the next n bytes and what pads them out and returns where they begin in the file. It is false where the
+// stream has to be read.
+func (s *tarStream) jump(n int64) (from int64, ok bool, err error) {
+	if s.file == nil || n < tarJump || s.cur == nil || s.cur.err != nil && s.cur.err != io.EOF {
+		return 0, false, nil
+	}
+	info, err := s.file.Stat()
+	if err != nil || info.Size()-n-tarPadding(n) < s.offset {
+		return 0, false, err // reading it will tell
+	}
+	from = s.offset
+	s.offset += n + tarPadding(n)
+	if ahead := int64(s.cur.n - s.pos); s.offset-from < ahead {
+		s.pos += int(s.offset - from)
+		return from, true, nil
+	}
+	s.pass(s.cur)
+	s.cur = nil
+	_, err = s.file.Seek(s.offset, io.SeekStart)
+	return from, true, err
 }
 
 // block returns the next block; it is valid until the next call.

@@ -3,8 +3,6 @@ package bundle
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,19 +19,11 @@ type tree struct {
 	private bool
 	asRoot  bool
 
-	dirs     []dirMeta // directories that have a mode or a time of their own, in the order of the archive
-	replaced bool      // a directory gave way to something else
+	dirs     dirList // directories that have a mode or a time of their own
+	replaced bool    // a directory gave way to something else
 	record   *attributeWriter
 	space    *spaceWatch
 	drain    func() error // waits until every file handed over is written
-}
-
-// dirMeta is applied when nothing is made in the directory any more.
-type dirMeta struct {
-	path  string
-	meta  fileMeta
-	chmod bool
-	seq   int32
 }
 
 func newTree(dir, final string, fd int, opts UnpackOptions, record *attributeWriter) *tree {
@@ -99,15 +89,15 @@ func (t *tree) makeDir(path string, m fileMeta) error {
 		made |= 0o700 // its content has to get in; the right mode comes last
 	}
 	err = unix.Mkdirat(at.fd, name, made)
-	d := dirMeta{path: path, meta: disk, chmod: made != disk.mode || !t.exact, seq: int32(len(t.dirs))}
+	chmod := made != disk.mode || !t.exact
 	if err == unix.EEXIST && known {
-		d.chmod = true
+		chmod = true
 		err = t.keepOrMakeDir(at, name, made)
 	}
 	if err != nil {
 		return err
 	}
-	t.dirs = append(t.dirs, d)
+	t.dirs.add(path, disk, chmod)
 	return nil
 }
 
@@ -271,26 +261,16 @@ func (e *noTargetError) Error() string {
 // finish gives the directories their modes and times, the deepest first: a directory that its owner may not enter
 // closes last.
 func (t *tree) finish() error {
-	slices.SortFunc(t.dirs, func(a, b dirMeta) int {
-		if c := strings.Compare(a.path, b.path); c != 0 {
-			return c
+	return t.dirs.deepestFirst(func(path string, m fileMeta, chmod bool) error {
+		if err := t.finishDir(path, m, chmod); err != nil {
+			return &placeError{fmt.Sprintf("finish directory %q", unpackShorten(path)), err}
 		}
-		return int(a.seq - b.seq)
+		return nil
 	})
-	for i := len(t.dirs) - 1; i >= 0; i-- {
-		d := &t.dirs[i]
-		if i+1 < len(t.dirs) && t.dirs[i+1].path == d.path {
-			continue // a later member of the same name has decided
-		}
-		if err := t.finishDir(d); err != nil {
-			return fmt.Errorf("cannot finish directory %q: %w", unpackShorten(d.path), err)
-		}
-	}
-	return nil
 }
 
-func (t *tree) finishDir(d *dirMeta) error {
-	dir, name := splitPath(d.path)
+func (t *tree) finishDir(path string, m fileMeta, chmod bool) error {
+	dir, name := splitPath(path)
 	at, err := t.folder(dir, false)
 	if t.replaced {
 		var st unix.Stat_t
@@ -301,21 +281,21 @@ func (t *tree) finishDir(d *dirMeta) error {
 	if err != nil {
 		return err
 	}
-	if d.meta.uid != t.uid || d.meta.gid != t.gid {
-		if err := unix.Fchownat(at.fd, name, d.meta.uid, d.meta.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if m.uid != t.uid || m.gid != t.gid {
+		if err := unix.Fchownat(at.fd, name, m.uid, m.gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 			return err
 		}
 	}
 	// The time before the mode: without the x bit of its own folder nothing could be changed any more.
-	if err := setNameTime(at.fd, name, d.meta.mtime); err != nil {
+	if err := setNameTime(at.fd, name, m.mtime); err != nil {
 		return err
 	}
-	if d.chmod {
-		if err := unix.Fchmodat(at.fd, name, d.meta.mode&0o7777, 0); err != nil {
+	if chmod {
+		if err := unix.Fchmodat(at.fd, name, m.mode, 0); err != nil {
 			return err
 		}
 	}
-	return shareDir(at.fd, name, d.meta.acl)
+	return shareDir(at.fd, name, m.acl)
 }
 
 // close gives back the descriptors.

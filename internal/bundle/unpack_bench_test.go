@@ -81,11 +81,14 @@ func (b benchBundle) make(t testing.TB, dir, kind string) string {
 	for i := range b.count {
 		size := int64(b.small + r.IntN(b.large-b.small+1))
 		name := fmt.Sprintf("app/module-%03d/file-%05d.txt", i/100, i)
+		if size < 0 {
+			name, size = fmt.Sprintf("app/module-%03d/directory-%06d/", i/100, i), 0
+		}
 		to := io.Writer(w)
 		if zw != nil {
 			to, err = zw.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: archiveTime, CreatorVersion: 3 << 8, ExternalAttrs: 0o100644 << 16})
 		} else {
-			err = w.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o644, ModTime: archiveTime, Typeflag: tar.TypeReg})
+			err = w.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o644, ModTime: archiveTime, Typeflag: map[bool]byte{true: tar.TypeDir, false: tar.TypeReg}[b.small < 0]})
 		}
 		must(t, err)
 		_, err = io.CopyN(to, text, size)
@@ -190,7 +193,7 @@ func childUnpack(archive, kind, dst string) *exec.Cmd {
 
 // BenchmarkMemory reports the largest resident size of a process that does nothing but unpack.
 func BenchmarkMemory(b *testing.B) {
-	for _, bundle := range []benchBundle{{"one small file", 1, 10, 10}, manySmall, oneLarge, {"200000 empty files", 200_000, 0, 0}} {
+	for _, bundle := range []benchBundle{{"one small file", 1, 10, 10}, manySmall, oneLarge, {"200000 empty files", 200_000, 0, 0}, {"200000 directories", 200_000, -1, -1}} {
 		for _, kind := range []string{"zip", "tgz", "tar"} {
 			b.Run(bundle.name+" as "+kind, func(b *testing.B) {
 				dir := fastTemp(b)
