@@ -113,6 +113,24 @@ func TestDeploymentsOnABootedHost(t *testing.T) {
 		s.Sh("rm /run/systemd/system/codedeploy-agent.service.d/test.conf; systemctl daemon-reload")
 	})
 
+	t.Run("the verbs that scripts and user data call", func(t *testing.T) {
+		s := all.in(t)
+		for _, c := range []struct{ command, want string }{
+			{"codedeploy-agent stop >/dev/null; systemctl is-active codedeploy-agent", "inactive"},
+			{"codedeploy-agent stop >/dev/null && echo again", "again"},
+			{"codedeploy-agent status >/dev/null; echo $?", "3"},
+			{"codedeploy-agent start >/dev/null; systemctl is-active codedeploy-agent", "active"},
+			{"codedeploy-agent restart >/dev/null; systemctl is-active codedeploy-agent", "active"},
+			{"codedeploy-agent status | head -n 1 | sed 's/[0-9]*$//'", "The AWS CodeDeploy agent is running as PID"},
+			{"codedeploy-agent status >/dev/null; echo $?", "0"},
+			{"codedeploy-agent --version", newVersion},
+		} {
+			if got, _ := s.Try("%s", c.command); got != c.want {
+				t.Errorf("%s: got %q, want %q", c.command, got, c.want)
+			}
+		}
+	})
+
 	t.Run("stopping an idle agent takes no time", func(t *testing.T) {
 		s := all.in(t)
 		begin := time.Now()
