@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -95,7 +94,7 @@ func BenchmarkFetch(b *testing.B) {
 			b.ReportMetric(us.Seconds(), "s/fetch")
 			b.ReportMetric(them.Seconds(), "s/curl")
 			b.ReportMetric(us.Seconds()/them.Seconds(), "ratio")
-			b.Log(fmt.Sprintf("%s: %v against %v with curl: %.2f", c.name, us.Round(time.Millisecond), them.Round(time.Millisecond), us.Seconds()/them.Seconds()))
+			b.Logf("%s: %v against %v with curl: %.2f", c.name, us.Round(time.Millisecond), them.Round(time.Millisecond), us.Seconds()/them.Seconds())
 		})
 	}
 }

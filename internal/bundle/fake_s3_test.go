@@ -3,7 +3,6 @@ package bundle
 import (
 	"crypto/md5"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -47,11 +46,8 @@ type fakeS3 struct {
 
 func newFakeS3(t testing.TB, size int) *fakeS3 {
 	t.Helper()
-	f := &fakeS3{content: make([]byte, size)}
-	random := rand.NewChaCha8([32]byte{1})
-	_, _ = random.Read(f.content)
-	sum := md5.Sum(f.content)
-	f.etag = `"` + hex.EncodeToString(sum[:]) + `"`
+	f := &fakeS3{content: randomContent(size)}
+	f.etag = fmt.Sprintf(`"%x"`, md5.Sum(f.content))
 	f.Server = httptest.NewServer(f)
 	f.Config.ErrorLog = nil
 	t.Cleanup(func() {
@@ -59,6 +55,22 @@ func newFakeS3(t testing.TB, size int) *fakeS3 {
 		f.Close()
 	})
 	return f
+}
+
+var (
+	randomMu    sync.Mutex
+	randomBytes []byte
+)
+
+// randomContent returns bytes that tests share and must not change.
+func randomContent(size int) []byte {
+	randomMu.Lock()
+	defer randomMu.Unlock()
+	if len(randomBytes) < size {
+		randomBytes = make([]byte, size)
+		_, _ = rand.NewChaCha8([32]byte{1}).Read(randomBytes)
+	}
+	return randomBytes[:size:size]
 }
 
 func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
