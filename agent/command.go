@@ -146,7 +146,10 @@ func (a *Agent) run(r journal.Record, step Step, log *zap.Logger) (outcome, erro
 		request := *step.Hook
 		request.Record = a.journal.HookRecord(r)
 		execution, err := hooks.Start(a.working, request, log)
-		if err != nil {
+		switch {
+		case err != nil && a.working.Err() != nil:
+			return outcome{}, errLeft // no script has run: the next agent runs it
+		case err != nil:
 			return failed(err), nil
 		}
 		return a.await(r.CommandName, execution)

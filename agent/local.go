@@ -106,6 +106,9 @@ func (x *Executor) runLocally(ctx context.Context, event string, spec *deployspe
 		return nil, err
 	}
 	result, err := execution.Wait(ctx)
+	if ctx.Err() != nil {
+		return nil, errors.New("stopped while a hook was running; the hook goes on to its end, as it would without its agent")
+	}
 	if err != nil {
 		return nil, err
 	}

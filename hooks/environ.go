@@ -43,6 +43,14 @@ func Environment(req Request) ([]string, error) {
 	return s.env, err
 }
 
+// EnvironmentAs is Environment for a script whose runas is the user.
+func EnvironmentAs(req Request, u account.User) ([]string, error) {
+	base, err := Environment(req)
+	env := newJob(req, 0).environAs(base, u)
+	slices.Sort(env)
+	return env, err
+}
+
 // serviceEnviron drops from the service's environment what is the agent's alone.
 func serviceEnviron(service []string) []string {
 	if service == nil {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
@@ -94,28 +93,26 @@ func (h *hookEnvCommand) run(cli *commandLine, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if h.runAs != "" {
-		if _, err := account.LookupUser(h.runAs); err != nil {
-			return err
-		}
-	}
-	x := newExecutor(c, zap.NewNop())
-	environment, err := hooks.Environment(hooks.Request{
-		Event:   h.event,
-		Scripts: []appspec.Script{{Location: "script", RunAs: h.runAs}},
-		Archive: "/", Record: "/",
+	request := hooks.Request{
+		Event: h.event,
 		DeploymentID: "d-EXAMPLE00",
 		Variables: []string{
 			"LIFECYCLE_EVENT=" + h.event, "DEPLOYMENT_ID=d-EXAMPLE00", "APPLICATION_NAME=example",
 			"DEPLOYMENT_GROUP_NAME=example", "DEPLOYMENT_GROUP_ID=00000000-0000-0000-0000-000000000000",
 			"BUNDLE_BUCKET=example", "BUNDLE_KEY=example.zip",
 		},
-		Options: x.Hooks,
-	})
+		Options: newExecutor(c, zap.NewNop()).Hooks,
+	}
+	environment, err := hooks.Environment(request)
+	if h.runAs != "" {
+		var user account.User
+		if user, err = account.LookupUser(h.runAs); err == nil {
+			environment, err = hooks.EnvironmentAs(request, user)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	slices.Sort(environment)
 	for _, variable := range environment {
 		fmt.Println(variable)
 	}
