@@ -60,7 +60,7 @@ func TestHowHooksEnd(t *testing.T) {
 			outcome: Failed, code: 127, message: "when it does not find a command", log: "no-such-command",
 		},
 		"killed by a signal": {
-			set:     func(l *bench) { l.sh("a.sh", "kill -SEGV $$") },
+			set:     func(l *bench) { l.sh("a.sh", "ulimit -c 0; kill -SEGV $$") },
 			outcome: Failed, signal: "SIGSEGV", message: `Script "a.sh" was killed by signal SIGSEGV`,
 		},
 		"missing": {
