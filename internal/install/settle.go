@@ -22,7 +22,7 @@ func (p *Plan) settle(conflicts []Conflict) []Conflict {
 	var aliases map[string]int32
 	var older []olderRevision
 	for _, c := range conflicts {
-		if c.Reason != existsAlready {
+		if c.Reason != existsAlready || c.Kind == kindDirectory { // a directory that stayed holds something of the customer's
 			left = append(left, c)
 			continue
 		}

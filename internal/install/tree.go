@@ -229,12 +229,15 @@ func (p *Plan) fileSystem(dev uint64) int32 {
 	return int32(len(p.systems) - 1)
 }
 
+// kindDirectory is what kindName says of directories.
+const kindDirectory = "directory"
+
 func kindName(st *unix.Statx_t) string {
 	switch kindOf(st) {
 	case unix.S_IFREG:
 		return "file"
 	case unix.S_IFDIR:
-		return "directory"
+		return kindDirectory
 	case unix.S_IFLNK:
 		return "symbolic link"
 	case unix.S_IFIFO:
