@@ -18,6 +18,12 @@ import (
 	"codedeploy-agent/internal/stub"
 )
 
+// More chapters: what the description says of permissions, and of the files that agents keep for each other.
+const (
+	Permissions = "MATCH: permissions"
+	State       = "MATCH: state on disk"
+)
+
 // then is the time that the files of bundles, and those that a host has before a deployment, were last changed.
 var then = time.Unix(1_500_000_000, 0)
 
@@ -233,6 +239,14 @@ func (h *Host) acl(path string, kind uint32) string {
 		h.Fatalf("getfacl %q: %v", path, err)
 	}
 	return " [" + strings.Join(strings.Fields(string(out)), " ") + "]"
+}
+
+// clear removes everything from the disk.
+func (h *Host) clear() {
+	h.Helper()
+	if err := os.RemoveAll(h.Path(disk)); err != nil {
+		h.Fatal(err)
+	}
 }
 
 // HasTree fails the case unless what lies below the disk is exactly what the lines say.
