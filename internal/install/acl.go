@@ -159,8 +159,12 @@ func hasDefaultACL(fd int) bool {
 
 // getXattr returns an extended attribute of an open file, nil when it has none.
 func getXattr(fd int, name string) ([]byte, error) {
-	buf := make([]byte, 64<<10)
+	buf := make([]byte, 512)
 	n, err := unix.Fgetxattr(fd, name, buf)
+	if errors.Is(err, unix.ERANGE) {
+		buf = make([]byte, 64<<10) // no value is larger
+		n, err = unix.Fgetxattr(fd, name, buf)
+	}
 	if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}

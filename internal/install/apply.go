@@ -15,6 +15,7 @@ import (
 // deployment its last successful one. After an error the destinations are what they were before, unless the error says
 // otherwise. Cancelling the context has an effect until the commit begins.
 func (p *Plan) Apply(ctx context.Context, log *zap.Logger) error {
+	defer beFrugal()()
 	switch _, err := os.Lstat(transactionFile(p.in.Group)); {
 	case err == nil: // the agent could not finish an earlier Install when it started
 		if err := recoverGroup(p.in.Group, log); err != nil {
@@ -136,8 +137,7 @@ func (p *Plan) hostDirs() ([]hostDir, error) {
 		}
 	}
 	for _, s := range p.stale {
-		dir, _ := parentOf(p.previous.path(s.entry))
-		if err := add(dir); err != nil {
+		if err := add(p.previous.dir(s.entry)); err != nil {
 			return nil, err
 		}
 	}
@@ -155,8 +155,7 @@ func (p *Plan) writeOperations(tx *transaction, hosts []hostDir) error {
 	}
 	for i, s := range p.stale {
 		if !s.isDir {
-			dir, name := parentOf(p.previous.path(s.entry))
-			tx.op("gone", p.hostOf[dir], tag('s', int32(i)), s.ino, name)
+			tx.op("gone", p.hostOf[p.previous.dir(s.entry)], tag('s', int32(i)), s.ino, string(p.previous.name(s.entry)))
 		}
 	}
 	for _, path := range p.emptyDirs() {
@@ -237,18 +236,20 @@ func syncAll(r root, hosts []hostDir) error {
 	return nil
 }
 
-// eachInstalled calls f for every directory made and every file installed, in creation order; file is nil for a
-// directory.
-func (p *Plan) eachInstalled(f func(path string, rule uint16, file *file)) {
+// eachInstalled calls f for every directory made and every file installed, in creation order.
+func (p *Plan) eachInstalled(f func(dir, name string, rule uint16)) {
 	for _, st := range p.steps {
 		if !st.isRun {
-			f(p.dirs[st.index].path, p.dirs[st.index].rule, nil)
+			d := &p.dirs[st.index]
+			dir, name := parentOf(d.path)
+			f(dir, name, d.rule)
 			continue
 		}
 		r := &p.runs[st.index]
+		dir := p.dirs[r.dir].path
 		for i := r.first; i < r.first+r.count; i++ {
 			if x := &p.files[i]; x.action != retain {
-				f(p.path(r.dir, x), x.rule, x)
+				f(dir, p.name(x), x.rule)
 			}
 		}
 	}

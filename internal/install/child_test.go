@@ -42,5 +42,9 @@ func childMain() int {
 		return 1
 	}
 	fmt.Println("done")
+	if os.Getenv("INSTALL_TEST_MEMORY") != "" {
+		b, _ := os.ReadFile("/proc/self/status")
+		fmt.Println(string(b))
+	}
 	return 0
 }

@@ -125,7 +125,7 @@ func (c *copier) copyBatch(r *run, first, end int32) error {
 }
 
 func (c *copier) copyOne(from, to int, name, target string, f *file, d *dir) error {
-	if f.link {
+	if f.isLink() {
 		return c.copyLink(from, to, name, target, f, d)
 	}
 	return c.copyFile(from, to, name, target, f, d)

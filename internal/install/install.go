@@ -41,6 +41,7 @@ type Input struct {
 // Make plans the Install of a revision. It reads the archive, the destinations and the records of the deployment
 // groups, and writes nothing. All that is wrong is reported at once; files in the way are a *ConflictError.
 func Make(ctx context.Context, in Input) (*Plan, error) {
+	defer beFrugal()()
 	p, err := newPlan(in)
 	if err != nil {
 		return nil, err

@@ -19,9 +19,8 @@ func (p *Plan) labelledObjects() []labelled {
 		return nil
 	}
 	var out []labelled
-	p.eachInstalled(func(path string, rule uint16, _ *file) {
+	p.eachInstalled(func(dir, name string, rule uint16) {
 		if rule != 0 && p.rules[rule-1].Context != nil {
-			dir, name := parentOf(path)
 			out = append(out, labelled{join(p.realPath(dir), name), &p.rules[rule-1]})
 		}
 	})

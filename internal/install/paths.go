@@ -11,12 +11,18 @@ func inside(path string) (rel string, ok bool) {
 // absolute makes a destination absolute. As in the 1.x agents, which the service manager starts in "/", a relative one
 // counts from the root. ok is false when it climbs above the root.
 func absolute(path string) (abs string, ok bool) {
+	if strings.HasPrefix(path, "/") && isClean(path[1:]) { // without making another string
+		return path, true
+	}
 	rel, ok := climb(path)
 	return "/" + rel, ok
 }
 
 // climb cleans a path lexically and tells whether it stays at or below where it starts all the way.
 func climb(path string) (string, bool) {
+	if rel := strings.TrimPrefix(path, "/"); isClean(rel) {
+		return rel, true
+	}
 	var parts []string
 	for part := range strings.SplitSeq(path, "/") {
 		switch part {
@@ -48,4 +54,14 @@ func below(dir, path string) bool {
 		return path != "/"
 	}
 	return len(path) > len(dir) && path[len(dir)] == '/' && path[:len(dir)] == dir
+}
+
+// isClean tells whether a relative path has no empty, "." or ".." components; most have none.
+func isClean(rel string) bool {
+	for part := range strings.SplitSeq(rel, "/") {
+		if part == "" || part == "." || part == ".." {
+			return rel == ""
+		}
+	}
+	return true
 }

@@ -89,7 +89,7 @@ func (p *Plan) matchFile(index int, f *file, d int32) {
 			r.Object, p.at(r.Pos))
 		return
 	}
-	p.give(index, p.path(d, f), &f.rule, true)
+	p.give(index, d, p.name(f), &f.rule, true)
 }
 
 // matchBelow gives the rule to what lies below a directory of the tree.
@@ -102,7 +102,7 @@ func (p *Plan) matchBelow(index int, object int32) {
 			continue
 		}
 		if r.OnDirectories && !direct && d.made() && r.matches(d.name(), d.parent == object) {
-			p.give(index, d.path, &d.rule, false)
+			p.give(index, d.parent, d.name(), &d.rule, false)
 		}
 		if r.OnFiles && (direct || r.Pattern == "**") {
 			p.matchFilesOf(index, int32(i), direct)
@@ -116,17 +116,17 @@ func (p *Plan) matchFilesOf(index int, d int32, direct bool) {
 		for i := p.runs[n].first; i < p.runs[n].first+p.runs[n].count; i++ {
 			f := &p.files[i]
 			if f.action != retain && f.action != blocked && r.matches(p.name(f), direct) {
-				p.give(index, p.path(d, f), &f.rule, true)
+				p.give(index, d, p.name(f), &f.rule, true)
 			}
 		}
 	}
 }
 
 // give notes that a rule is for an object; one object belongs to one rule.
-func (p *Plan) give(index int, path string, holder *uint16, isFile bool) {
+func (p *Plan) give(index int, dir int32, name string, holder *uint16, isFile bool) {
 	r := &p.rules[index]
 	if *holder != 0 {
-		other := p.rules[*holder-1]
+		path, other := join(p.dirs[dir].path, name), p.rules[*holder-1]
 		p.problems.add("cannot apply permissions to %q: two entries match it, the one for %q%s and the one for %q%s",
 			path, other.Object, p.at(other.Pos), r.Object, p.at(r.Pos))
 		return
@@ -138,7 +138,7 @@ func (p *Plan) give(index int, path string, holder *uint16, isFile bool) {
 	}
 	for _, a := range r.ACLs {
 		if a.Default {
-			p.problems.add("cannot apply permissions to the file %q%s: %q is a default ACL entry, and files have none", path, p.at(r.Pos), a)
+			p.problems.add("cannot apply permissions to the file %q%s: %q is a default ACL entry, and files have none", join(p.dirs[dir].path, name), p.at(r.Pos), a)
 			return
 		}
 	}

@@ -1,9 +1,13 @@
 package install
 
 import (
+	"fmt"
+	"slices"
 	"unsafe"
 
 	"codedeploy-agent/appspec"
+
+	"golang.org/x/sys/unix"
 )
 
 // Plan is what an Install will do: the wished-for tree, how each of its members comes into place, and what goes.
@@ -20,6 +24,7 @@ type Plan struct {
 	byInode map[inode]int32
 	files   []file
 	names   []byte
+	owners  []owner
 	runs    []run
 	steps   []step           // creation order, as the 1.x records want it
 	hostOf  map[string]int32 // index of a directory in the transaction
@@ -29,10 +34,10 @@ type Plan struct {
 	swapped []string        // directories of the previous deployment that files replace
 	looking dirCache
 
-	previous    *owned
-	stale       []stale
-	frozenStale []string // those that cannot be removed
-	inherit     []string // directories of earlier deployments that stay ours although this one did not make them
+	previous *owned
+	stale    []stale
+	frozen   []string // paths to be replaced or removed that are immutable or append-only
+	inherit  []string // directories of earlier deployments that stay ours although this one did not make them
 
 	rules     []rule
 	problems  problems
@@ -107,22 +112,40 @@ const (
 	blocked
 )
 
-// file is one regular file or symbolic link to install.
+// file is one regular file or symbolic link to install, in 40 bytes.
 type file struct {
 	size    int64
 	mtime   int64  // seconds
 	ino     uint64 // of the file it replaces; after staging, of a new one
 	nameOff uint32
-	uid     uint32
-	gid     uint32
 	mtimeNs uint32
-	mode    uint16 // permission bits with setuid, setgid, sticky
+	mode    uint16 // as stat has it: kind and permission bits
 	rule    uint16 // 1 + index of the permission entry that matched
+	owner   uint16 // index in the plan's owners
 	nameLen uint8
 	action  action
-	link    bool
-	frozen  bool // the target is immutable or append-only
-	inPlace bool // the target is a mount point: its content is replaced, not its name
+}
+
+func (f *file) isLink() bool { return f.mode&unix.S_IFMT == unix.S_IFLNK }
+
+// perm are the permission bits, with setuid, setgid and sticky.
+func (f *file) perm() uint32 { return uint32(f.mode) & 0o7777 }
+
+// owner is a user and a group: of many files few pairs.
+type owner struct{ uid, gid uint32 }
+
+// maxOwners is how many of them a file's record can tell apart.
+const maxOwners = 1 << 16
+
+func (p *Plan) ownerIndex(o owner) (uint16, error) {
+	if i := slices.Index(p.owners, o); i >= 0 {
+		return uint16(i), nil
+	}
+	if len(p.owners) == maxOwners {
+		return 0, fmt.Errorf("the bundle's files have more than %d different owners", maxOwners)
+	}
+	p.owners = append(p.owners, o)
+	return uint16(len(p.owners) - 1), nil
 }
 
 // run is a sequence of files from one directory of the archive to one directory of the tree, sorted by name.

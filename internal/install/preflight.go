@@ -69,15 +69,8 @@ func (p *Plan) checkSELinux(wrong *problems) {
 }
 
 func (p *Plan) checkFrozen(wrong *problems) {
-	for _, r := range p.runs {
-		for i := r.first; i < r.first+r.count; i++ {
-			if f := &p.files[i]; f.frozen && f.action == replace {
-				wrong.add("cannot replace %q: it is immutable or append-only (see lsattr; chattr -i -a changes that)", p.path(r.dir, f))
-			}
-		}
-	}
-	for _, path := range p.frozenStale {
-		wrong.add("cannot remove %q of the previous deployment: it is immutable or append-only (see lsattr; chattr -i -a changes that)", path)
+	for _, path := range p.frozen {
+		wrong.add("cannot replace or remove %q: it is immutable or append-only (see lsattr; chattr -i -a changes that)", path)
 	}
 }
 
@@ -158,5 +151,5 @@ func (p *Plan) checkRoom(fs fileSystem, wrong *problems) {
 }
 
 func (p *Plan) hasExecutables() bool {
-	return slices.ContainsFunc(p.files, func(f file) bool { return f.mode&0o111 != 0 && !f.link })
+	return slices.ContainsFunc(p.files, func(f file) bool { return f.mode&0o111 != 0 && !f.isLink() })
 }

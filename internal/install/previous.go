@@ -35,8 +35,16 @@ func readPrevious(g state.Group) (*owned, error) {
 		return nil, fmt.Errorf("cannot read what the last deployment installed: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	sum := newDigest()
-	if err := readCleanup(io.TeeReader(f, sum), prev.add, func(path string) { prev.labels = append(prev.labels, path) }); err != nil {
+	// The first reading takes the digest and finds out how much room is needed, which keeps the peak of memory low.
+	sum, size := newDigest(), lineCounter{}
+	if _, err := io.Copy(io.MultiWriter(sum, &size), io.LimitReader(f, maxCleanupBytes)); err != nil {
+		return nil, fmt.Errorf("cannot read what the last deployment installed: %w", err)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, fmt.Errorf("cannot read what the last deployment installed: %w", err)
+	}
+	prev.makeRoom(size.lines, size.names)
+	if err := readCleanup(f, prev.add, func(path string) { prev.labels = append(prev.labels, path) }); err != nil {
 		return nil, fmt.Errorf("cannot read what the last deployment installed from %q: %w", f.Name(), err)
 	}
 	m, err := readManifest(g)
@@ -47,6 +55,29 @@ func readPrevious(g state.Group) (*owned, error) {
 		prev.inherit = m.Inherited
 	}
 	return prev, prev.markShared(g)
+}
+
+// lineCounter counts the lines with a slash that are written to it, and their bytes after the last one.
+type lineCounter struct {
+	lines, names, name int
+	slash              bool
+}
+
+func (c *lineCounter) Write(b []byte) (int, error) {
+	for _, x := range b {
+		switch x {
+		case '/':
+			c.name, c.slash = 0, true
+		case '\n':
+			if c.slash {
+				c.lines, c.names = c.lines+1, c.names+c.name
+			}
+			c.name, c.slash = 0, false
+		default:
+			c.name++
+		}
+	}
+	return len(b), nil
 }
 
 // readCleanup reads a list in the 1.x format: one path a line in the order of creation, blanks around it cut off. A
@@ -97,7 +128,7 @@ func (o *owned) markShared(g state.Group) error {
 	}
 	return eachOtherGroup(g, func(other state.Group, path string) {
 		if i := o.lookup(path); i >= 0 {
-			o.flags[i] |= flagShared
+			o.mark(i, flagShared)
 		}
 	})
 }

@@ -82,12 +82,16 @@ func writeRecord(g state.Group, suffix string, write func(*bufio.Writer) error, 
 // writeCleanup writes the list of what was made, in creation order, as 1.x reads it. Paths that a list of lines cannot
 // hold are returned: written there, they would name other files.
 func (p *Plan) writeCleanup(w *bufio.Writer) (unlisted []string) {
-	p.eachInstalled(func(path string, _ uint16, _ *file) {
-		if !listable(path) {
-			unlisted = append(unlisted, path)
+	p.eachInstalled(func(dir, name string, _ uint16) {
+		if !listable(dir) || !listable(name) {
+			unlisted = append(unlisted, join(dir, name))
 			return
 		}
-		_, _ = w.WriteString(path)
+		_, _ = w.WriteString(dir)
+		if dir != "/" {
+			_ = w.WriteByte('/')
+		}
+		_, _ = w.WriteString(name)
 		_ = w.WriteByte('\n')
 	})
 	for _, o := range p.labelledObjects() {
@@ -98,14 +102,21 @@ func (p *Plan) writeCleanup(w *bufio.Writer) (unlisted []string) {
 	return unlisted
 }
 
-// listable tells whether a 1.x agent reads a path from its line as it is. Bytes that are no UTF-8 make it give up.
+// listable tells whether a 1.x agent reads a path, or the last part of one, from its line as it is. Bytes that are no
+// UTF-8 make it give up.
 func listable(path string) bool {
+	if last := path[len(path)-1]; strings.IndexByte(blanks, last) >= 0 {
+		return false
+	}
 	for i := 0; i < len(path); i++ {
-		if path[i] == '\n' || path[i] >= utf8.RuneSelf {
-			return !strings.Contains(path, "\n") && utf8.ValidString(path) && strings.Trim(path, blanks) == path
+		if path[i] == '\n' {
+			return false
+		}
+		if path[i] >= utf8.RuneSelf {
+			return !strings.Contains(path[i:], "\n") && utf8.ValidString(path)
 		}
 	}
-	return strings.Trim(path, blanks) == path
+	return true
 }
 
 // writeInstructions writes what was done in the format of 1.x: for people, no agent reads it.
@@ -118,16 +129,16 @@ func (p *Plan) writeInstructions(w *bufio.Writer) {
 			continue
 		}
 		r := &p.runs[st.index]
+		source := filepath.Join(p.in.Archive, r.src)
 		for i := r.first; i < r.first+r.count; i++ {
 			if f := &p.files[i]; f.action != retain {
-				source := filepath.Join(p.in.Archive, r.src, p.name(f))
-				in.add("copy", "source", source, "destination", p.path(r.dir, f))
+				in.copy(source, p.dirs[r.dir].path, p.name(f))
 			}
 		}
 	}
-	p.eachInstalled(func(path string, rule uint16, f *file) {
+	p.eachInstalled(func(dir, name string, rule uint16) {
 		if rule != 0 {
-			in.addRule(path, &p.rules[rule-1])
+			in.addRule(join(dir, name), &p.rules[rule-1])
 		}
 	})
 	_, _ = w.WriteString("]}")
@@ -143,7 +154,9 @@ func (in *instructionWriter) start(kind string) {
 		_ = in.w.WriteByte(',')
 	}
 	in.some = true
-	_, _ = in.w.WriteString(`{"type":"` + kind + `"`)
+	_, _ = in.w.WriteString(`{"type":"`)
+	_, _ = in.w.WriteString(kind)
+	_ = in.w.WriteByte('"')
 }
 
 // add writes an instruction whose members are texts.
@@ -156,13 +169,43 @@ func (in *instructionWriter) add(kind string, members ...string) {
 	_ = in.w.WriteByte('}')
 }
 
-// text writes a JSON string; most paths need no escapes.
-func (in *instructionWriter) text(s string) {
+// copy writes the instruction for one file. Hundreds of thousands of these are written without making strings.
+func (in *instructionWriter) copy(source, destination, name string) {
+	in.start("copy")
+	_, _ = in.w.WriteString(`,"source":`)
+	in.joined(source, name)
+	_, _ = in.w.WriteString(`,"destination":`)
+	in.joined(destination, name)
+	_ = in.w.WriteByte('}')
+}
+
+func (in *instructionWriter) joined(dir, name string) {
+	if !plain(dir) || !plain(name) || dir == "/" {
+		in.text(join(dir, name))
+		return
+	}
+	_ = in.w.WriteByte('"')
+	_, _ = in.w.WriteString(dir)
+	_ = in.w.WriteByte('/')
+	_, _ = in.w.WriteString(name)
+	_ = in.w.WriteByte('"')
+}
+
+// plain tells whether a text stands in JSON as it is.
+func plain(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			in.value(s)
-			return
+			return false
 		}
+	}
+	return true
+}
+
+// text writes a JSON string; most paths need no escapes.
+func (in *instructionWriter) text(s string) {
+	if !plain(s) {
+		in.value(s)
+		return
 	}
 	_ = in.w.WriteByte('"')
 	_, _ = in.w.WriteString(s)

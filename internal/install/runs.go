@@ -127,17 +127,17 @@ func (p *Plan) decide(i, d int32, again bool) error {
 // decideExisting decides about a target that is there. What the previous deployment owns does not count as being there.
 func (p *Plan) decideExisting(i, d int32, st *unix.Statx_t) error {
 	f := &p.files[i]
-	path := p.path(d, f)
-	mine := p.previous.lookup(path)
+	mine := p.previous.lookupIn(p.dirs[d].path, p.name(f))
 	isDir := kindOf(st) == unix.S_IFDIR
-	f.ino, f.frozen, f.inPlace = st.Ino, frozen(st), isMountPoint(st)
+	f.ino = st.Ino
 	if mine >= 0 && isDir {
+		path := p.path(d, f)
 		empty, err := p.emptyAfterCleanup(path)
 		if err != nil {
 			return fmt.Errorf("cannot look at %q: %w", p.root.disk(path), err)
 		}
-		if empty && !f.inPlace {
-			p.previous.flags[mine] |= flagWished
+		if empty && !isMountPoint(st) {
+			p.previous.mark(mine, flagWished)
 			f.action = replace
 			p.dirs[d].host = true
 			p.swapped = append(p.swapped, path)
@@ -149,20 +149,23 @@ func (p *Plan) decideExisting(i, d int32, st *unix.Statx_t) error {
 	f.action = blocked
 	switch {
 	case mine >= 0:
-		p.previous.flags[mine] |= flagWished
+		p.previous.mark(mine, flagWished)
 		f.action = replace
 	case p.exists.value == appspec.Retain:
 		f.action = retain
 	case p.exists.value == appspec.Overwrite && isDir:
-		p.addConflict(Conflict{Path: path, Reason: directoryInTheWay, Kind: kindName(st)})
+		p.addConflict(Conflict{Path: p.path(d, f), Reason: directoryInTheWay, Kind: kindName(st)})
 	case p.exists.value == appspec.Overwrite:
 		f.action = replace
 	case p.exists.value == appspec.Disallow:
-		p.addConflict(Conflict{Path: path, Reason: existsAlready, Kind: kindName(st), file: i, dir: d})
+		p.addConflict(Conflict{Path: p.path(d, f), Reason: existsAlready, Kind: kindName(st), file: i, dir: d})
 	default:
-		p.addConflict(Conflict{Path: path, Reason: unknownBehavior, Kind: kindName(st)})
+		p.addConflict(Conflict{Path: p.path(d, f), Reason: unknownBehavior, Kind: kindName(st)})
 	}
 	if f.action == replace {
+		if frozen(st) {
+			p.frozen = append(p.frozen, p.path(d, f))
+		}
 		p.dirs[d].host = true
 		p.systems[p.dirs[d].fs].replace(f.size, int64(st.Blocks)*512)
 	}

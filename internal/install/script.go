@@ -30,7 +30,7 @@ type operation struct {
 	tag  string
 	ino  uint64
 	name string // for the last two the whole path
-	attr attrChange
+	attr *attrChange
 }
 
 // atEnd tells whether the operation waits until everything is in place and is not taken back.
@@ -165,7 +165,8 @@ func (s *script) parse(line []byte) (op operation, err error) {
 		return op, errShort
 	}
 	if verb == "attr" {
-		return op, json.Unmarshal([]byte(rest), &op.attr)
+		op.attr = new(attrChange)
+		return op, json.Unmarshal([]byte(rest), op.attr)
 	}
 	if op.tag, rest, ok = strings.Cut(rest, " "); !ok {
 		return op, errShort

@@ -33,7 +33,7 @@ func (p *Plan) settle(conflicts []Conflict) []Conflict {
 		i, ok := aliases[p.realName(c)]
 		switch {
 		case ok:
-			p.previous.flags[i] |= flagWished
+			p.previous.mark(i, flagWished)
 			f.action = replace
 			p.dirs[c.dir].host = true
 		case p.sameAsBefore(c, older):
@@ -54,7 +54,7 @@ func (p *Plan) aliases() map[string]int32 {
 	}
 	real := make(map[string]string)
 	for i := range int32(p.previous.len()) {
-		dir, name := parentOf(p.previous.path(i))
+		dir, name := p.previous.dir(i), string(p.previous.name(i))
 		r, ok := real[dir]
 		if !ok {
 			r, _ = filepath.EvalSymlinks(dir)

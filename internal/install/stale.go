@@ -15,7 +15,7 @@ func (p *Plan) findStale() error {
 	defer cache.close()
 	prev := p.previous
 	for i := range int32(prev.len()) {
-		if prev.flags[i]&(flagWished|flagShared) != 0 {
+		if prev.has(i, flagWished|flagShared) {
 			continue
 		}
 		path := prev.path(i)
@@ -32,13 +32,25 @@ func (p *Plan) findStale() error {
 		isDir := kindOf(&st) == unix.S_IFDIR
 		p.stale = append(p.stale, stale{entry: i, isDir: isDir, ino: st.Ino})
 		if frozen(&st) && !isDir {
-			p.frozenStale = append(p.frozenStale, path)
+			p.frozen = append(p.frozen, path)
 		}
 		if !isDir && st.Nlink == 1 {
 			p.systems[p.fileSystem(deviceOf(&st))].freed += int64(st.Blocks) * 512
 		}
 	}
+	p.dropPrevious()
 	return p.findInherited(&cache)
+}
+
+// dropPrevious forgets what the previous deployment owned, but for what goes: it may be as large as the plan.
+func (p *Plan) dropPrevious() {
+	prev := newOwned()
+	prev.labels, prev.inherit = p.previous.labels, p.previous.inherit
+	for i := range p.stale {
+		prev.add(p.previous.path(p.stale[i].entry))
+		p.stale[i].entry = int32(i)
+	}
+	p.previous = prev
 }
 
 // findInherited adds the directories that even older deployments made: those still there and not needed go when they

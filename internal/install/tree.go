@@ -105,7 +105,7 @@ func (p *Plan) lookAtDir(d *dir, parent, name string) (same int32, err error) {
 	}
 	mine := p.previous.lookup(d.path)
 	if mine >= 0 {
-		p.previous.flags[mine] |= flagWished
+		p.previous.mark(mine, flagWished)
 	}
 	if kindOf(&st) == unix.S_IFDIR {
 		empty := false
@@ -177,7 +177,7 @@ func (p *Plan) emptyAfterCleanup(path string) (bool, error) {
 		return empty, nil
 	}
 	i := p.previous.lookup(path)
-	if i < 0 || p.previous.flags[i]&flagShared != 0 {
+	if i < 0 || p.previous.has(i, flagShared) {
 		return false, nil
 	}
 	fd, err := p.root.open(path, unix.O_RDONLY|unix.O_NOFOLLOW)
@@ -198,9 +198,8 @@ func (p *Plan) emptyAfterCleanup(path string) (bool, error) {
 }
 
 func (p *Plan) goesAtCleanup(dirfd int, dir, name string, kind uint8) (bool, error) {
-	path := join(dir, name)
-	i := p.previous.lookup(path)
-	if i < 0 || p.previous.flags[i]&flagShared != 0 {
+	i := p.previous.lookupIn(dir, name)
+	if i < 0 || p.previous.has(i, flagShared) {
 		return false, nil
 	}
 	if kind == unix.DT_UNKNOWN {
@@ -213,7 +212,7 @@ func (p *Plan) goesAtCleanup(dirfd int, dir, name string, kind uint8) (bool, err
 		}
 	}
 	if kind == unix.DT_DIR {
-		return p.emptyAfterCleanup(path)
+		return p.emptyAfterCleanup(join(dir, name))
 	}
 	return true, nil
 }

@@ -48,6 +48,7 @@ func (p *Plan) addMapping(ctx context.Context, m appspec.File) error {
 	}
 	w := walker{p: p, ctx: ctx, buf: make([]byte, 64<<10)}
 	if isDir {
+		w.makeRoom(real)
 		return w.directory(real, dir)
 	}
 	parent, name := parentOf("/" + source)
@@ -120,6 +121,36 @@ type walker struct {
 	ctx   context.Context
 	buf   []byte
 	stack []string // the real directories being walked, for finding loops
+}
+
+// makeRoom makes room for the files below a directory of the archive: growing step by step would take several times as
+// much memory. It is a guess where links are followed, and nothing where something cannot be read.
+func (w *walker) makeRoom(real string) {
+	files, names := w.count(filepath.Join(w.p.archive, real))
+	w.p.files = slices.Grow(w.p.files, files)
+	w.p.names = slices.Grow(w.p.names, names)
+}
+
+func (w *walker) count(path string) (files, names int) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, 0
+	}
+	var dirs []string
+	_ = eachEntry(fd, w.buf, func(name []byte, kind uint8) error {
+		if kind == unix.DT_DIR {
+			dirs = append(dirs, join(path, string(name)))
+		} else {
+			files, names = files+1, names+len(name)
+		}
+		return nil
+	})
+	_ = unix.Close(fd)
+	for _, d := range dirs {
+		f, n := w.count(d)
+		files, names = files+f, names+n
+	}
+	return files, names
 }
 
 type subdir struct {
@@ -222,24 +253,30 @@ func (w *walker) member(fd int, real, name string, kind uint8) (*subdir, error) 
 	} else {
 		st.Mode = unix.S_IFLNK
 	}
-	f := file{size: st.Size, mtime: st.Mtim.Sec, mtimeNs: uint32(st.Mtim.Nsec), uid: st.Uid, gid: st.Gid, mode: uint16(st.Mode & 0o7777)}
+	f := file{size: st.Size, mtime: st.Mtim.Sec, mtimeNs: uint32(st.Mtim.Nsec), mode: uint16(st.Mode)}
+	by := owner{st.Uid, st.Gid}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
 		if p.in.Attributes != nil {
 			if uid, gid, mode, ok := p.in.Attributes(rel); ok {
-				f.uid, f.gid, f.mode = uint32(uid), uint32(gid), uint16(mode&0o7777)
+				by = owner{uint32(uid), uint32(gid)}
+				f.mode = uint16(unix.S_IFREG | mode&0o7777)
 			}
 		}
 	case unix.S_IFLNK:
 		if to, ok := p.linkedDir(rel); ok {
 			return &subdir{name, to}, nil
 		}
-		f = file{link: true}
+		f = file{mode: unix.S_IFLNK}
 	case unix.S_IFDIR:
 		return &subdir{name, rel}, nil
 	default:
 		p.problems.add("cannot install %q of the bundle: it is neither a file nor a directory nor a symbolic link", "/"+rel)
 		return nil, nil
+	}
+	var err error
+	if f.owner, err = p.ownerIndex(by); err != nil {
+		return nil, err
 	}
 	f.nameOff, f.nameLen = p.addName(name), uint8(len(name))
 	p.files = append(p.files, f)

@@ -21,7 +21,8 @@ type wish struct {
 }
 
 func (p *Plan) wish(f *file) wish {
-	w := wish{mode: uint32(f.mode), uid: f.uid, gid: f.gid}
+	by := p.owners[f.owner]
+	w := wish{mode: f.perm(), uid: by.uid, gid: by.gid}
 	if f.rule == 0 {
 		return w
 	}
