@@ -74,7 +74,10 @@ func (h *Host) Service(o stub.Options) {
 	if err != nil {
 		h.Fatal(err)
 	}
-	h.Cleanup(server.Close)
+	h.Cleanup(func() {
+		h.Kill()
+		server.Close()
+	})
 	h.Twin = server
 	if h.Self, err = server.AddHost(stub.Host{Name: "a-host"}); err != nil {
 		h.Fatal(err)
@@ -251,8 +254,10 @@ func (h *Host) showLogs() {
 		return nil
 	})
 	if h.Twin != nil {
-		state, _ := json.MarshalIndent(h.Twin.Commands(), "", " ")
-		h.Logf("the commands, as the service saw them: %s", state)
+		for _, c := range h.Twin.Commands() {
+			state, _ := json.Marshal(c)
+			h.Logf("a command, as the service saw it: %s", state)
+		}
 	}
 }
 

@@ -3,7 +3,6 @@ package behaviour
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -281,8 +280,3 @@ var _ = add(Correctness,
 		h.Same("hooks", 1, len(h.Lines("trace")))
 	}},
 )
-
-// scriptsLog is the log of the deployment's scripts.
-func (h *Host) scriptsLog(info stub.DeploymentInfo) []string {
-	return h.Lines(filepath.Join(h.Folder(info), "logs", "scripts.log"))
-}
