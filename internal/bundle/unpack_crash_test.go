@@ -34,7 +34,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			start := time.Now()
 			must(t, childUnpack(archive, kind, h.dst).Run())
 			length := time.Since(start)
-			const kills = 12
+			const kills = 8
 			killed, old := 0, 0
 			for i := range kills {
 				_, err := h.unpack(older, "tar", UnpackOptions{})

@@ -83,7 +83,7 @@ func runIn(t testing.TB, dir string, name string, args ...string) {
 }
 
 // peerRounds bounds the time of the comparisons.
-const peerRounds = 2
+const peerRounds = 1
 
 func TestSameTreeAsGNUTar(t *testing.T) {
 	gnuTar := needProgram(t, "tar")

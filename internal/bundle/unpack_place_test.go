@@ -178,14 +178,18 @@ func TestBombs(t *testing.T) {
 			return errors.Join(err, zerosOf(z, 8<<20), z.Close())
 		}},
 		{"zeros after the end of a tgz", "tgz", limitKeyRatio, UnpackOptions{}, func(w io.Writer) error {
-			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
-			_, err := z.Write(tarOf(t, aFile("a", "")))
-			return errors.Join(err, zerosOf(z, 300<<20), z.Close())
+			zeros := gzipOf(t, make([]byte, 8<<20))
+			data := gzipOf(t, tarOf(t, aFile("a", "")))
+			for range 40 { // members of one gzip file
+				data = append(data, zeros...)
+			}
+			_, err := w.Write(data)
+			return err
 		}},
 		{"a small zip that says 4 GB", "zip", limitKeyRatio, UnpackOptions{}, zip100GB},
-		{"a hundred thousand empty entries", "tgz", limitKeyEntries, UnpackOptions{MaxEntries: 10_000}, func(w io.Writer) error {
+		{"empty entries without end", "tgz", limitKeyEntries, UnpackOptions{MaxEntries: 2000}, func(w io.Writer) error {
 			z, _ := gzip.NewWriterLevel(w, gzip.BestSpeed)
-			for i := range 20_000 {
+			for i := range 3000 {
 				if _, err := z.Write(header(fmt.Sprint("d", i%100, "/", i), 0)); err != nil {
 					return err
 				}
