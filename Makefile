@@ -32,7 +32,7 @@ lint:
 	else echo "NOT RUN HERE: shellcheck (install it to check the shell scripts)"; fi
 
 unit:
-	CGO_ENABLED=1 go test -race -timeout 15m ./...
+	tools/unit
 
 # bench runs every benchmark once with its peer beside it and prints the ratios.
 bench:
