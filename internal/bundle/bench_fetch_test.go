@@ -3,7 +3,11 @@ package bundle
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,36 +43,24 @@ func BenchmarkFetch(b *testing.B) {
 			if err != nil {
 				b.Skip("NOT RUN HERE (needs curl)")
 			}
-			f := newFakeS3(b, size)
-			f.rate = c.rate
-			if c.sum != "" {
-				for _, kind := range checksumKinds {
-					if kind.header == c.sum {
-						h := kind.newHash()
-						h.Write(f.content)
-						f.headers = map[string]string{c.sum: strings.TrimPrefix(digestText(kind, h.Sum(nil)), kind.name+":")}
-					}
-				}
-			}
+			url, ca := serveApart(b, benchServer{Size: size, TLS: c.tls, Rate: c.rate, Sum: c.sum})
 			dir, err := os.MkdirTemp("/dev/shm", "bench-fetch-")
 			if err != nil {
 				b.Skipf("NOT RUN HERE (needs a tmpfs): %v", err)
 			}
 			b.Cleanup(func() { _ = os.RemoveAll(dir) })
-			server, client, args := f.Server, http.DefaultClient, []string{"-s", "-S", "-o", filepath.Join(dir, "curl")}
+			client, args := http.DefaultClient, []string{"-s", "-S", "-o", filepath.Join(dir, "curl"), url + "/bucket/apps/web.zip"}
 			if c.tls {
-				server = httptest.NewTLSServer(f)
-				b.Cleanup(server.Close)
-				ca := filepath.Join(dir, "ca.pem")
-				if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+				file := filepath.Join(dir, "ca.pem")
+				if err := os.WriteFile(file, ca, 0o600); err != nil {
 					b.Fatal(err)
 				}
 				pool := x509.NewCertPool()
-				pool.AddCert(server.Certificate())
+				pool.AppendCertsFromPEM(ca)
 				client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-				args = append(args, "--cacert", ca)
+				args = append(args, "--cacert", file)
 			}
-			clients := Clients{S3: NewS3(S3Options{Region: "us-east-1", Endpoint: server.URL, HTTP: client})}
+			clients := Clients{S3: NewS3(S3Options{Region: "us-east-1", Endpoint: url, HTTP: client})}
 			rev := deployspec.Revision{Type: deployspec.S3, S3: &testObject}
 			dst := filepath.Join(dir, "bundle.tar")
 
@@ -82,7 +74,7 @@ func BenchmarkFetch(b *testing.B) {
 				_ = os.Remove(dst)
 
 				began = time.Now()
-				if out, err := exec.Command(curl, append(args, server.URL+"/bucket/apps/web.zip")...).CombinedOutput(); err != nil {
+				if out, err := exec.Command(curl, args...).CombinedOutput(); err != nil {
 					b.Fatalf("%v: %s", err, out)
 				}
 				theirs = append(theirs, time.Since(began))
@@ -97,4 +89,72 @@ func BenchmarkFetch(b *testing.B) {
 			b.Logf("%s: %v against %v with curl: %.2f", c.name, us.Round(time.Millisecond), them.Round(time.Millisecond), us.Seconds()/them.Seconds())
 		})
 	}
+}
+
+// benchServer is what a server in a process of its own does; it must not share the Go runtime of what is measured.
+type benchServer struct {
+	Size int
+	TLS  bool
+	Rate int64
+	Sum  string
+}
+
+// benchServerVariable makes the test program such a server.
+const benchServerVariable = "CODEDEPLOY_TEST_BENCH_SERVER"
+
+func serveApart(b *testing.B, s benchServer) (url string, ca []byte) {
+	b.Helper()
+	text, err := json.Marshal(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), benchServerVariable+"="+string(text))
+	in, err1 := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err1, err2, cmd.Start()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close() // ends it
+		_ = cmd.Wait()
+	})
+	var answer struct {
+		URL string
+		CA  []byte
+	}
+	if err := json.NewDecoder(out).Decode(&answer); err != nil {
+		b.Fatal(err)
+	}
+	return answer.URL, answer.CA
+}
+
+// benchServe is the server's side; it ends with its standard input.
+func benchServe(text string) error {
+	var s benchServer
+	if err := json.Unmarshal([]byte(text), &s); err != nil {
+		return err
+	}
+	f := &fakeS3{content: randomContent(s.Size), etag: `"bench"`, rate: s.Rate, headers: map[string]string{}}
+	for _, kind := range checksumKinds {
+		if kind.header == s.Sum {
+			h := kind.newHash()
+			h.Write(f.content)
+			f.headers[s.Sum] = strings.TrimPrefix(digestText(kind, h.Sum(nil)), kind.name+":")
+		}
+	}
+	server := httptest.NewUnstartedServer(f)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	var ca []byte
+	if s.TLS {
+		server.StartTLS()
+		ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	} else {
+		server.Start()
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"URL": server.URL, "CA": ca}); err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return nil
 }
