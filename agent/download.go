@@ -52,15 +52,6 @@ func (x *Executor) download(ctx context.Context, spec *deployspec.Specification)
 func (x *Executor) chooseOldRevisions(group state.Group, current state.Deployment) (bundle.Doomed, error) {
 	policy := x.Revisions.Keep
 	policy.Current = current
-	for _, read := range []func() (state.Deployment, bool, error){group.LastSuccessful, group.MostRecent} {
-		d, ok, err := read()
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			policy.Protected = append(policy.Protected, d)
-		}
-	}
 	return bundle.Retain(group, policy)
 }
 

@@ -27,7 +27,7 @@ type Policy struct {
 	Age time.Duration
 	// Current is the deployment about to be downloaded. It does not count as an earlier one, and it stays.
 	Current state.Deployment
-	// Protected stay, too: deployments whose hooks run. The last successful and the most recent one need not be named.
+	// Protected stay, too: deployments whose hooks run. The last successful one need not be named.
 	Protected []state.Deployment
 }
 
@@ -108,20 +108,18 @@ func listRevisions(group state.Group, keep Policy) (revisions []revision, unfini
 	return revisions, unfinished, nil
 }
 
-// keptNames are the folders that must not go. A pointer may lead to a root that was moved since, so names count.
+// keptNames are the folders that must not go. The pointer may lead to a root that was moved since, so names count.
 func keptNames(group state.Group, keep Policy) (map[string]bool, error) {
 	kept := map[string]bool{}
 	for _, d := range keep.Protected {
 		kept[d.ID()] = true
 	}
-	for _, pointer := range []func() (state.Deployment, bool, error){group.LastSuccessful, group.MostRecent} {
-		d, ok, err := pointer()
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			kept[d.ID()] = true
-		}
+	last, ok, err := group.LastSuccessful()
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		kept[last.ID()] = true
 	}
 	return kept, nil
 }

@@ -62,7 +62,7 @@ func TestWhichRevisionsGo(t *testing.T) {
 		{name: "the limit counts the new one", have: "A B C D E", keep: Policy{Revisions: 5}, want: "A"},
 		{name: "many more than the limit", have: "A B C D E F G", keep: Policy{Revisions: 5}, want: "A B C"},
 		{name: "a younger one goes for the last successful", have: "A B C D E", last: "A", keep: Policy{Revisions: 5}, want: "B"},
-		{name: "a younger one goes for the most recent", have: "A B C D E", last: "A", recent: "B", keep: Policy{Revisions: 5}, want: "C"},
+		{name: "the most recent one goes like others", have: "A B C D E", last: "A", recent: "B", keep: Policy{Revisions: 5}, want: "B"},
 		{name: "a younger one goes for one in use", have: "A B C D E", protected: "A B", keep: Policy{Revisions: 5}, want: "C"},
 		{name: "one revision, and it is the last successful", have: "A", last: "A", keep: Policy{Revisions: 1}},
 		{name: "one revision, among failed ones", have: "A B C", last: "B", keep: Policy{Revisions: 1}, want: "A C"},
