@@ -111,10 +111,7 @@ func (h *Host) begin() {
 // version and os. The returned deployment consists of DownloadBundle and Install.
 func (h *Host) Release(kind, appspec, commands string) stub.DeployOptions {
 	h.Helper()
-	dir := h.Made(commands)
-	h.Write(filepath.Join(dir, "appspec.yml"), "version: 0.0\nos: linux\n"+appspec+"\n")
-	h.Shell(dir, "")
-	return placing(h.PushArchive(kind, h.Pack(kind, dir)))
+	return placing(h.PushArchive(kind, h.Pack(kind, h.releaseDir(appspec, commands))))
 }
 
 // placing is a deployment of the two commands that put files onto the disk.
