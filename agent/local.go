@@ -38,11 +38,17 @@ type LocalDeployment struct {
 	GitHubToken     deployspec.Secret
 }
 
-// ErrLocalScript is returned when a script of a local deployment failed; what there is to say has been written.
+// ErrLocalScript is in the error of a local deployment of which a script failed; where it lies has been written.
 var ErrLocalScript = errors.New("a script of the local deployment failed")
 
+// localScriptError says why, for a person.
+type localScriptError struct{ event, location, message string }
+
+func (e *localScriptError) Error() string        { return e.event + ": " + e.message }
+func (e *localScriptError) Is(target error) bool { return target == ErrLocalScript }
+
 // DeployLocally runs the lifecycle events of a deployment one after the other, through the same steps as the daemon,
-// and writes what 1.x wrote to out.
+// and writes what 1.x wrote to out: the folder, the script that failed, if one did, the log, and the success.
 func (x *Executor) DeployLocally(ctx context.Context, l LocalDeployment, out io.Writer) error {
 	spec, err := l.specification()
 	if err != nil {
@@ -61,22 +67,27 @@ func (x *Executor) DeployLocally(ctx context.Context, l LocalDeployment, out io.
 	}
 	d := x.deployment(spec)
 	_, _ = fmt.Fprintf(out, "Starting to execute deployment from within folder %s\n", d.Dir())
+	err = x.runAllLocally(ctx, events, spec)
+	if script := new(localScriptError); errors.As(err, &script) {
+		_, _ = fmt.Fprintf(out, "Your local deployment failed while trying to execute your script at %s\n", filepath.Join(d.Archive(), script.location))
+	}
+	_, _ = fmt.Fprintf(out, "See the deployment log at %s for more details\n", d.ScriptsLog())
+	if err == nil {
+		_, _ = fmt.Fprintln(out, "AppSpec file valid. Local deployment successful")
+	}
+	return err
+}
+
+func (x *Executor) runAllLocally(ctx context.Context, events []string, spec *deployspec.Specification) error {
 	for _, event := range events {
 		failure, err := x.runLocally(ctx, event, spec)
 		if err != nil {
 			return fmt.Errorf("%s: %w", event, err)
 		}
-		if failure == nil {
-			continue
+		if failure != nil {
+			return &localScriptError{event, failure.Script, failure.Message}
 		}
-		script := filepath.Join(d.Archive(), failure.Script)
-		_, _ = fmt.Fprintf(out, "Your local deployment failed while trying to execute your script at %s\n", script)
-		_, _ = fmt.Fprintf(out, "%s: %s\n", event, failure.Message)
-		_, _ = fmt.Fprintf(out, "See the deployment log at %s for more details\n", d.ScriptsLog())
-		return ErrLocalScript
 	}
-	_, _ = fmt.Fprintf(out, "See the deployment log at %s for more details\n", d.ScriptsLog())
-	_, _ = fmt.Fprintln(out, "AppSpec file valid. Local deployment successful")
 	return nil
 }
 

@@ -67,14 +67,15 @@ func runLocal(args []string) int {
 		fmt.Println(version)
 		return 0
 	}
-	err := l.deploy()
-	if err != nil && !errors.Is(err, agent.ErrLocalScript) {
+	switch err := l.deploy(); {
+	case err == nil:
+		return 0
+	case errors.Is(err, agent.ErrLocalScript): // standard output names the script, as in 1.x; why it failed comes on top
+		fmt.Fprintln(os.Stderr, err)
+	default:
 		fmt.Printf("ERROR: %s\n", strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; "))
 	}
-	if err != nil {
-		return 1
-	}
-	return 0
+	return 1
 }
 
 func (l *localCommand) deploy() error {

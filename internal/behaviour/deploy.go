@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"codedeploy-agent/internal/stub"
+	"codedeploy-agent/internal/stub/pack"
 	"codedeploy-agent/internal/stub/record"
 )
 
@@ -50,6 +51,23 @@ func (h *Host) PushAs(kind, dir string) stub.Revision {
 		h.Fatal(err)
 	}
 	return revision
+}
+
+// Archive packs the bundle and returns the path of the file.
+func (h *Host) Archive(kind string, b Bundle) string {
+	h.Helper()
+	path := h.Path("bundle-of-" + kind + "." + kind)
+	f, err := os.Create(path)
+	if err == nil {
+		err = pack.Directory(h.Context(), f, h.Directory(b), kind)
+	}
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		h.Fatal(err)
+	}
+	return path
 }
 
 // Begin starts a deployment.
