@@ -4,7 +4,7 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 TOOL    := go tool -modfile=tools/go.mod
 
-.PHONY: all build demo test prepare lint unit bench fuzz clean
+.PHONY: all build demo test prepare lint unit bench fuzz fuzz-briefly clean
 
 all: build
 
@@ -19,7 +19,7 @@ demo: build
 	bin/codedeploy-stub demo --agent bin/codedeploy-agent --examples examples/website
 
 # test installs what the tests need (as root) or says what is missing, and runs all of them.
-test: prepare lint build unit
+test: prepare lint build unit fuzz-briefly
 
 prepare:
 	tools/prepare
@@ -42,6 +42,10 @@ bench:
 FUZZTIME ?= 60s
 fuzz:
 	tools/fuzz $(FUZZTIME)
+
+# fuzz-briefly gives every target a second, so that none rots.
+fuzz-briefly:
+	tools/fuzz 1s
 
 clean:
 	rm -rf bin dist
