@@ -30,7 +30,8 @@ link       /usr/bin/codedeploy-agent -> /opt/codedeploy-agent/bin/codedeploy-age
 link       /usr/bin/codedeploy-local -> /opt/codedeploy-agent/bin/codedeploy-local
 -rw-r--r-- /usr/lib/systemd/system/codedeploy-agent.service
 drwxr-xr-x /usr/share/doc/codedeploy-agent
--rw-r--r-- /usr/share/doc/codedeploy-agent/sbom.cdx.json
+-rw-r--r-- /usr/share/doc/codedeploy-agent/CHANGELOG.md doc
+-rw-r--r-- /usr/share/doc/codedeploy-agent/sbom.cdx.json doc
 drwxr-xr-x /usr/share/licenses/codedeploy-agent
 -rw-r--r-- /usr/share/licenses/codedeploy-agent/LICENSE license
 drwxr-xr-x /var/log/aws
@@ -62,7 +63,7 @@ func TestPackages(t *testing.T) {
 			case f[3] != "":
 				got.WriteString("link       " + f[1] + " -> " + f[3])
 			default:
-				got.WriteString(f[0] + " " + f[1] + map[string]string{"cn": " config noreplace", "l": " license", "": ""}[f[2]])
+				got.WriteString(f[0] + " " + f[1] + map[string]string{"cn": " config noreplace", "l": " license", "d": " doc", "": ""}[f[2]])
 			}
 			got.WriteString("\n")
 		}
@@ -100,6 +101,33 @@ func TestPackages(t *testing.T) {
 		for _, f := range []string{a.rpm(), a.deb()} {
 			if info, err := os.Stat(f); err != nil || info.Size() > packageLimit {
 				t.Errorf("%s: %v, %v bytes", filepath.Base(f), err, info.Size())
+			}
+		}
+	})
+
+	t.Run("lintian", func(t *testing.T) {
+		needs(t, "lintian")
+		if out, err := try(nil, "lintian", "--fail-on", "error", a.deb()); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+
+	t.Run("rpmlint", func(t *testing.T) {
+		needs(t, "rpmlint")
+		if os.Geteuid() != 0 {
+			t.Skip("NOT RUN HERE (needs root)")
+		}
+		// It unpacks the rpm by names that start at the root, so it gets a root of its own.
+		script := `mount -t tmpfs lint /mnt && mkdir /mnt/up /mnt/work /mnt/root &&
+			mount -t overlay lint -o lowerdir=/,upperdir=/mnt/up,workdir=/mnt/work /mnt/root &&
+			cp "$1" rpmlintrc /mnt/root/ && exec chroot /mnt/root rpmlint -r /rpmlintrc "/$2"`
+		out, _ := try(nil, "unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", a.rpm(), a.rpmName())
+		if !strings.Contains(out, "1 packages and 0 specfiles checked") {
+			t.Fatalf("it did not run: %s", out)
+		}
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, " E: ") {
+				t.Error(line)
 			}
 		}
 	})
