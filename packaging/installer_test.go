@@ -22,10 +22,9 @@ import (
 // host is a PATH with the programs that every host has and with fakes of those that make the difference. The fakes
 // write their command lines to a log.
 type host struct {
-	t     *testing.T
-	bin   string
-	calls string
-	env   []string
+	t               *testing.T
+	bin, calls, log string
+	env             []string
 }
 
 var everyHostHas = []string{
@@ -35,7 +34,7 @@ var everyHostHas = []string{
 
 func newHost(t *testing.T, programs ...string) *host {
 	t.Helper()
-	h := &host{t: t, bin: t.TempDir(), calls: filepath.Join(t.TempDir(), "calls")}
+	h := &host{t: t, bin: t.TempDir(), calls: filepath.Join(t.TempDir(), "calls"), log: filepath.Join(t.TempDir(), "log")}
 	for _, p := range append(slices.Clone(everyHostHas), programs...) {
 		real, err := exec.LookPath(p)
 		if err != nil {
@@ -70,7 +69,7 @@ func (h *host) install(installer string, args ...string) (code int, output strin
 	h.t.Helper()
 	_ = os.Remove(h.calls)
 	cmd := exec.Command(filepath.Join(h.bin, "sh"), append([]string{installer}, args...)...)
-	cmd.Env = append([]string{"PATH=" + h.bin, "AWS_REGION=eu-west-1", "AWS_DOMAIN=amazonaws.com"}, h.env...)
+	cmd.Env = append([]string{"PATH=" + h.bin, "AWS_REGION=eu-west-1", "AWS_DOMAIN=amazonaws.com", "CODEDEPLOY_INSTALL_LOG=" + h.log}, h.env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := cmd.Run()
