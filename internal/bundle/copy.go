@@ -18,7 +18,8 @@ import (
 // links become files of their own, times are kept.
 //
 // With opts.KeepOwners owners and modes are kept as `cp -a` keeps them. Otherwise everything belongs to the agent and
-// loses the bits that let others write, setuid and setgid: what the 1.x agents' copy came to. There is no record for
+// loses the bits that let others write, setuid and setgid: what the 1.x agents' copy came to. ACLs stay, without leave
+// to write; those of an archive let the members' owners run their scripts. There is no record for
 // ReadAttributes, and an old one beside dst is removed.
 func CopyDirectory(ctx context.Context, src, dst string, opts UnpackOptions, log *zap.Logger) (Summary, error) {
 	from, err := filepath.EvalSymlinks(src)
@@ -99,12 +100,15 @@ func (c *copier) entry(at int, path, name string) error {
 	var err error
 	switch kind {
 	case modeDir:
-		if err = c.makeDir(path, meta); err == nil {
-			var fd int
-			if fd, err = openReadable(at, name, unix.O_DIRECTORY); err == nil {
-				return c.directory(fd, path)
-			}
+		var fd int
+		if fd, err = openReadable(at, name, unix.O_DIRECTORY); err != nil {
+			break
 		}
+		meta.acl = readACL(fd)
+		if err = c.makeDir(path, meta); err == nil {
+			return c.directory(fd, path)
+		}
+		_ = unix.Close(fd)
 	case modeLink:
 		var target string
 		if target, err = readLinkAt(at, name); err == nil {
@@ -124,6 +128,7 @@ func (c *copier) file(at int, path, name string, size int64, meta fileMeta) erro
 		return err
 	}
 	defer func() { _ = unix.Close(from) }()
+	meta.acl = readACL(from)
 	f, err := c.placeFile(path, meta)
 	if err != nil {
 		return err

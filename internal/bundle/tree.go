@@ -56,10 +56,11 @@ func (t *tree) meta(path string, m fileMeta) (fileMeta, error) {
 		return m, nil
 	}
 	onDisk := fileMeta{mode: m.mode &^ othersWrite, uid: t.uid, gid: t.gid, mtime: m.mtime}
-	if m.mode == onDisk.mode && m.uid == t.uid && m.gid == t.gid {
+	if m.mode == onDisk.mode && m.uid == t.uid && m.gid == t.gid && m.acl == nil {
 		return onDisk, nil
 	}
 	if t.record == nil {
+		onDisk.acl = withoutWriting(m.acl)
 		return onDisk, nil // what 1.x made of it was the agent's, too
 	}
 	onDisk.acl = sharing(m, onDisk)

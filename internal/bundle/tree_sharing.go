@@ -53,6 +53,27 @@ func sharing(was, disk fileMeta) []byte {
 	return acl
 }
 
+// readACL returns the ACL of an open file, nil when it has none beside its mode.
+func readACL(fd int) []byte {
+	var buf [1024]byte
+	n, err := unix.Fgetxattr(fd, aclName, buf[:])
+	if err != nil || n <= 0 {
+		return nil
+	}
+	return append([]byte(nil), buf[:n]...)
+}
+
+// withoutWriting takes the leave to write from everybody but the owner.
+func withoutWriting(acl []byte) []byte {
+	const head, entry, write = 4, 8, 2
+	for at := head; at+entry <= len(acl); at += entry {
+		if binary.LittleEndian.Uint16(acl[at:]) != aclUserObj {
+			acl[at+2] &^= write
+		}
+	}
+	return acl
+}
+
 // share sets the ACL of an open file. A file system without ACLs is none the worse for it: the copy is private.
 func share(fd int, acl []byte) error {
 	if acl == nil {

@@ -174,6 +174,13 @@ func TestOwnerOfAScriptCanStillRunIt(t *testing.T) {
 	if out, err := run(1234, 2345, filepath.Join(dst, "closed", "run")); err != nil || out != "shared" {
 		t.Errorf("the owner in the archive, in the group: %q, %v", out, err)
 	}
+	// A deployment that reuses the archive has a copy of it.
+	again := filepath.Join(dir, "copy")
+	_, err = CopyDirectory(t.Context(), dst, again, UnpackOptions{}, testLog(t))
+	must(t, err)
+	if out, err := run(1234, 2345, filepath.Join(again, "closed", "run")); err != nil || out != "shared" {
+		t.Errorf("the owner in the archive, in a copy: %q, %v", out, err)
+	}
 	for _, c := range [][]string{
 		{"cat", filepath.Join(dst, "closed", "run")},
 		{"cat", filepath.Join(dst, "closed", "for-the-group")},
