@@ -155,7 +155,7 @@ var _ = add(Correctness,
 	}},
 	Case{Name: "13: after an endless line without its end the last lines are sent", Run: func(h *Host) {
 		h.Start()
-		d := h.hook("#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' x\necho\necho THE REASON >&2\nexit 1\n")
+		d := h.hook("#!/bin/sh\nhead -c 3000000 /dev/zero | tr '\\0' x\necho\nsleep 0.5\necho THE REASON >&2\nexit 1\n")
 		h.Matches("log", `\[stderr\]THE REASON\n`, d.Log)
 	}},
 	Case{Name: "megabytes of output cost nothing but the log", Run: func(h *Host) {
