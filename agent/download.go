@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -48,11 +49,28 @@ func (x *Executor) download(ctx context.Context, spec *deployspec.Specification)
 	return succeeded("")
 }
 
-// chooseOldRevisions picks what goes when the new revision is in place, or earlier when it has no room.
+// chooseOldRevisions picks what goes when the new revision is in place, or earlier when it has no room. Deployments in
+// progress stay.
 func (x *Executor) chooseOldRevisions(group state.Group, current state.Deployment) (bundle.Doomed, error) {
 	policy := x.Revisions.Keep
 	policy.Current = current
+	tracked, err := x.Root.AllTracked()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tracked {
+		policy.Protected = append(policy.Protected, group.Deployment(t.DeploymentID))
+	}
 	return bundle.Retain(group, policy)
+}
+
+// makeRoom removes old revisions before their time. The most recent one is still that until the new one is in place, so
+// it stays for now.
+func makeRoom(group state.Group, old *bundle.Doomed, log *zap.Logger) {
+	recent, ok, err := group.MostRecent()
+	isRecent := func(path string) bool { return err != nil || ok && path == recent.Dir() }
+	slices.DeleteFunc(slices.Clone(*old), isRecent).Remove(log)
+	*old = slices.DeleteFunc(*old, func(path string) bool { return !isRecent(path) })
 }
 
 // reuse takes the archive of an earlier deployment, when this deployment asks for it. Whatever is wrong with that
@@ -92,8 +110,7 @@ func (x *Executor) bring(ctx context.Context, spec *deployspec.Specification, d 
 	summary, err := unpack()
 	if short := new(bundle.SpaceError); errors.As(err, &short) && len(*old) > 0 {
 		log.Warn("The revision has no room; old revisions are removed first.", zap.Error(err))
-		old.Remove(log)
-		*old = nil
+		makeRoom(x.Root.Group(spec.DeploymentGroupID), old, log)
 		summary, err = unpack()
 	}
 	if err != nil {
@@ -125,10 +142,7 @@ func (x *Executor) fetch(ctx context.Context, spec *deployspec.Specification, d 
 	clients.GitHubToken = spec.GitHubToken
 	return bundle.Fetch(ctx, spec.Revision, d.Bundle(), clients, bundle.FetchOptions{
 		Volatile: !x.Revisions.KeepBundles,
-		MakeRoom: func(int64) {
-			old.Remove(log)
-			*old = nil
-		},
+		MakeRoom: func(int64) { makeRoom(x.Root.Group(spec.DeploymentGroupID), old, log) },
 	}, log)
 }
 
