@@ -73,7 +73,7 @@ func (p *Plan) prepare(ctx context.Context, tx *transaction, hosts []hostDir) er
 	if err := p.writeRecords(tx); err != nil {
 		return err
 	}
-	if err := p.writeOperations(tx, hosts); err != nil {
+	if err := p.writeOperations(tx); err != nil {
 		return err
 	}
 	if err := syncAll(p.root, hosts); err != nil {
@@ -145,7 +145,7 @@ func (p *Plan) hostDirs() ([]hostDir, error) {
 }
 
 // writeOperations writes what the commit will do. New things come first, what goes comes last.
-func (p *Plan) writeOperations(tx *transaction, hosts []hostDir) error {
+func (p *Plan) writeOperations(tx *transaction) error {
 	for _, st := range p.steps {
 		if st.isRun {
 			p.writeRun(tx, &p.runs[st.index])

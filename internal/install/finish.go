@@ -44,42 +44,41 @@ func (r *replay) publishRecords() error {
 // removeOld removes the replaced objects and the empty directories. The new tree is in place: what cannot be removed is
 // worth a warning, not a failed deployment.
 func (r *replay) removeOld() {
-	err := r.each(func(_ int, op operation) error {
-		if err := r.removeOldOf(op); err != nil && !errors.Is(err, unix.ENOENT) {
-			r.log.Warn("a file that was replaced could not be removed", zap.String("name", r.path(op)), zap.Error(err))
+	err := r.eachAtOnce(func(h *hand, _ int, op operation) error {
+		if err := h.removeOldOf(op); err != nil && !errors.Is(err, unix.ENOENT) {
+			h.log.Warn("a file that was replaced could not be removed", zap.String("path", h.path(op)), zap.Error(err))
 		}
 		return nil
 	})
+	err = errors.Join(err, r.each(func(_ int, op operation) error {
+		switch op.verb {
+		case "rmdir":
+			r.removeEmpty(op.name)
+		case "unlabel": // as in 1.x it does not matter whether there was such a rule
+			_ = hostSELinux.removeLabelRule(context.Background(), op.name)
+		}
+		return nil
+	}))
 	if err != nil {
 		r.log.Warn("replaced files may be left", zap.Error(err))
 	}
 }
 
-func (r *replay) removeOldOf(op operation) error {
-	switch op.verb {
-	case "rmdir":
-		r.removeEmpty(op.name)
-		return nil
-	case "unlabel": // as in 1.x it does not matter whether there was such a rule
-		_ = hostSELinux.removeLabelRule(context.Background(), op.name)
-		return nil
-	case "attr":
+func (h *hand) removeOldOf(op operation) error {
+	if op.verb == "attr" || op.verb == "new" && !h.resume {
 		return nil
 	}
-	fd, err := r.dirOf(op)
+	fd, err := h.dirOf(op)
 	if err != nil {
 		return err
 	}
-	if op.verb == "new" && !r.resume {
-		return nil
-	}
-	if err := removeAt(fd, r.temp(tempNew, op)); err != nil || op.verb != "swap" {
+	if err := removeAt(fd, h.temp(tempNew, op)); err != nil || op.verb != "swap" {
 		return err
 	}
-	if !r.resume && !r.asides {
+	if !h.resume && !h.asides.Load() {
 		return nil
 	}
-	return errors.Join(removeAt(fd, r.temp(tempOld, op)), removeAt(fd, r.temp(tempBackup, op)))
+	return errors.Join(removeAt(fd, h.temp(tempOld, op)), removeAt(fd, h.temp(tempBackup, op)))
 }
 
 // removeEmpty removes a directory if nothing is in it and nobody uses it as a mount point.

@@ -55,6 +55,7 @@ func Make(ctx context.Context, in Input) (*Plan, error) {
 			return nil, err
 		}
 	}
+	p.seen = nil
 	p.conflicts = p.settle(p.conflicts)
 	p.matchPermissions()
 	if err := p.findStale(); err != nil {

@@ -33,6 +33,7 @@ type Plan struct {
 	empty   map[string]bool // directories of the previous deployment: would its cleanup remove them?
 	swapped []string        // directories of the previous deployment that files replace
 	looking dirCache
+	seen    []glance // scratch
 
 	previous *owned
 	stale    []stale
@@ -174,7 +175,7 @@ func (p *Plan) name(f *file) string {
 	return unsafe.String(&p.names[f.nameOff], int(f.nameLen))
 }
 
-func (p *Plan) addName(s string) uint32 {
+func (p *Plan) addName(s []byte) uint32 {
 	off := len(p.names)
 	p.names = append(p.names, s...)
 	return uint32(off)

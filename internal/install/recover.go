@@ -50,12 +50,12 @@ func recoverGroup(g state.Group, log *zap.Logger) error {
 		return r.drop()
 	case s.undone:
 		log.Info("restoring the files that a failed Install had replaced", zap.String("deployment", s.Deployment))
-		return r.undo(0)
+		return r.undo(new(doneSet))
 	}
 	log.Info("completing an interrupted Install", zap.String("deployment", s.Deployment))
 	if _, err := r.forward(); err != nil {
 		log.Error("an interrupted Install cannot be completed, the old files are restored", zap.String("deployment", s.Deployment), zap.Error(err))
-		return r.undo(0)
+		return r.undo(new(doneSet))
 	}
 	return r.finish()
 }

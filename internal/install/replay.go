@@ -3,6 +3,8 @@ package install
 import (
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -14,8 +16,8 @@ type replay struct {
 	*script
 	root   root
 	log    *zap.Logger
-	resume bool // after a crash
-	asides bool // names other than those of exchanged objects are in use
+	resume bool        // after a crash
+	asides atomic.Bool // names other than those of exchanged objects are in use
 	cache  dirCache
 }
 
@@ -26,47 +28,71 @@ func (s *script) replay(log *zap.Logger, resume bool) *replay {
 
 func (r *replay) dirOf(op operation) (int, error) { return r.cache.open(r.hosts[op.dir].path) }
 
-func (r *replay) path(op operation) string { return join(r.hosts[op.dir].path, op.name) }
+func (r *replay) path(op operation) string {
+	if op.atEnd() {
+		return op.name
+	}
+	return join(r.hosts[op.dir].path, op.name)
+}
 
 func (r *replay) temp(kind byte, op operation) string { return temp(r.ID, kind, op.tag) }
 
-// forward carries the operations out. done is how many were before the one that failed.
-func (r *replay) forward() (done int, err error) {
-	err = r.each(func(index int, op operation) error {
-		if err := r.do(op); err != nil {
+// forward carries the operations out. done tells which ones were, when one of them failed.
+func (r *replay) forward() (done *doneSet, err error) {
+	done = new(doneSet)
+	err = r.eachAtOnce(func(h *hand, index int, op operation) error {
+		if err := h.do(op); err != nil {
 			return err
 		}
-		done = index + 1
+		done.add(index)
 		return nil
 	})
 	return done, err
 }
 
-func (r *replay) do(op operation) error {
-	if op.atEnd() {
-		return nil
+// doneSet is a set of operations by index.
+type doneSet struct {
+	mu   sync.Mutex
+	bits []uint64
+}
+
+func (s *doneSet) add(i int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.bits) <= i/64 {
+		s.bits = append(s.bits, 0)
 	}
-	fd, err := r.dirOf(op)
+	s.bits[i/64] |= 1 << (i % 64)
+}
+
+func (s *doneSet) has(i int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return i/64 < len(s.bits) && s.bits[i/64]&(1<<(i%64)) != 0
+}
+
+func (h *hand) do(op operation) error {
+	fd, err := h.dirOf(op)
 	if err != nil {
-		if r.resume && errors.Is(err, unix.ENOENT) {
-			r.log.Warn("a directory of the interrupted Install is gone", zap.String("path", r.hosts[op.dir].path))
+		if h.resume && errors.Is(err, unix.ENOENT) {
+			h.log.Warn("a directory of the interrupted Install is gone", zap.String("path", h.hosts[op.dir].path))
 			return nil
 		}
-		return fmt.Errorf("cannot open %q: %w", r.root.disk(r.hosts[op.dir].path), err)
+		return fmt.Errorf("cannot open %q: %w", h.root.disk(h.hosts[op.dir].path), err)
 	}
 	switch op.verb {
 	case "new":
-		err = r.doNew(fd, op)
+		err = h.doNew(fd, op)
 	case "swap":
-		err = r.doSwap(fd, op)
+		err = h.doSwap(fd, op)
 	case "gone":
-		err = r.doGone(fd, op)
+		err = h.doGone(fd, op)
 	case "attr":
 		err = setDirAttrs(fd, op.attr.New)
 	}
 	if err != nil {
 		verb := map[string]string{"new": "create", "swap": "replace", "gone": "remove", "attr": "set the attributes of"}[op.verb]
-		return fmt.Errorf("cannot %s %q: %w", verb, r.path(op), err)
+		return fmt.Errorf("cannot %s %q: %w", verb, h.path(op), err)
 	}
 	return nil
 }
@@ -102,13 +128,15 @@ func (r *replay) doSwap(fd int, op operation) error {
 		}
 	}
 	aside, err := exchange(fd, staged, op.name, r.temp(tempOld, op))
-	r.asides = r.asides || aside
+	if aside {
+		r.asides.Store(true)
+	}
 	switch {
 	case errors.Is(err, unix.ENOENT): // what was to be replaced is gone meanwhile
 		return renameNew(fd, staged, op.name)
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EXDEV):
 		r.log.Warn("a mount point cannot be replaced, its content is overwritten", zap.String("path", r.path(op)))
-		r.asides = true
+		r.asides.Store(true)
 		return r.doOverwrite(fd, op)
 	}
 	return err

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// addRun makes the files from first on a run for a directory of the tree and decides what happens to each.
-func (p *Plan) addRun(src string, d int32, first int) error {
+// addRun makes the files from first on, which come from an open directory of the archive, a run for a directory of the
+// tree and decides what happens to each.
+func (p *Plan) addRun(from int, src string, d int32, first int) error {
 	if first == len(p.files) {
 		return nil
 	}
@@ -22,13 +23,43 @@ func (p *Plan) addRun(src string, d int32, first int) error {
 	if again {
 		p.indexNames(d, r.next)
 	}
-	for i := r.first; i < r.first+r.count; i++ {
-		if err := p.decide(i, d, again); err != nil {
+	to := -1
+	if dir := &p.dirs[d]; dir.onDisk() {
+		var err error
+		if to, err = p.looking.open(dir.path); err != nil {
+			return fmt.Errorf("cannot open %q: %w", p.root.disk(dir.path), err)
+		}
+	}
+	if p.seen == nil {
+		p.seen = make([]glance, glances)
+	}
+	for at := r.first; at < r.first+r.count; at += glances {
+		seen := p.seen[:min(glances, r.first+r.count-at)]
+		p.look(seen, at, from, to)
+		for n := range seen {
+			if err := p.addFile(at+int32(n), &r, &seen[n], again); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Plan) addFile(i int32, r *run, g *glance, again bool) error {
+	if g.err != nil {
+		return g.err
+	}
+	f := &p.files[i]
+	if f.mode == 0 {
+		if err := p.fill(f, r.src, &g.source); err != nil {
 			return err
 		}
-		if again {
-			p.dirs[d].byName[p.nameCopy(i)] = i
-		}
+	}
+	if err := p.decide(i, r.dir, g, again); err != nil {
+		return err
+	}
+	if again {
+		p.dirs[r.dir].byName[p.nameCopy(i)] = i
 	}
 	return nil
 }
@@ -82,7 +113,7 @@ func (p *Plan) search(r run, name string) (int32, bool) {
 }
 
 // decide finds out what installing a file means: a new name, a replacement, or nothing.
-func (p *Plan) decide(i, d int32, again bool) error {
+func (p *Plan) decide(i, d int32, g *glance, again bool) error {
 	f := &p.files[i]
 	dir := &p.dirs[d]
 	f.action = create
@@ -108,20 +139,12 @@ func (p *Plan) decide(i, d int32, again bool) error {
 		p.systems[dir.fs].add(f.size)
 		return nil
 	}
-	fd, err := p.looking.open(dir.path)
-	if err != nil {
-		return fmt.Errorf("cannot open %q: %w", p.root.disk(dir.path), err)
-	}
-	st, found, err := look(fd, p.name(f))
-	if err != nil {
-		return fmt.Errorf("cannot look at %q: %w", p.root.disk(p.path(d, f)), err)
-	}
-	if !found {
+	if !g.found {
 		dir.host = true
 		p.systems[dir.fs].add(f.size)
 		return nil
 	}
-	return p.decideExisting(i, d, &st)
+	return p.decideExisting(i, d, &g.target)
 }
 
 // decideExisting decides about a target that is there. What the previous deployment owns does not count as being there.

@@ -39,12 +39,6 @@ func look(dirfd int, name string) (st unix.Statx_t, found bool, err error) {
 	return st, err == nil, err
 }
 
-// lookFollow is look for what a link leads to.
-func lookFollow(dirfd int, name string) (st unix.Statx_t, err error) {
-	err = retry(func() error { return unix.Statx(dirfd, name, 0, lookMask, &st) })
-	return st, err
-}
-
 // lookAt reads the attributes of an open file.
 func lookAt(fd int) (st unix.Statx_t, err error) {
 	err = retry(func() error { return unix.Statx(fd, "", unix.AT_EMPTY_PATH, lookMask, &st) })
@@ -74,12 +68,6 @@ func setTimes(fd int, sec int64, nsec uint32) error {
 func setTimesAt(dirfd int, name string, sec int64, nsec uint32) error {
 	ts := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Sec: sec, Nsec: int64(nsec)}}
 	return unix.UtimesNanoAt(dirfd, name, ts, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// dirent is one entry of a directory.
-type dirent struct {
-	name string
-	kind uint8 // DT_REG and so on; DT_UNKNOWN where the file system does not say
 }
 
 // eachEntry calls f for the entries of a directory, "." and ".." left out, in the order of the file system.

@@ -86,7 +86,6 @@ type transaction struct {
 	file  *os.File
 	out   *bufio.Writer
 	sum   hash.Hash
-	hosts int32
 }
 
 func transactionFile(g state.Group) string { return g.File(transactionSuffix) }

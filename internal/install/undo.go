@@ -10,15 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// undo takes the operations back and drops what was staged, so that the tree is what it was, times included. The first
-// done operations are known to have been carried out; all others are looked at.
-func (r *replay) undo(done int) error {
+// undo takes the operations back and drops what was staged, so that the tree is what it was, times included. Those in
+// done are known to have been carried out; all others are looked at.
+func (r *replay) undo(done *doneSet) error {
 	if err := markUndo(r.file); err != nil {
 		return err
 	}
+	r.undone = true
 	var errs []error
 	err := r.each(func(index int, op operation) error {
-		if err := r.takeBack(op, index < done); err != nil {
+		if err := r.takeBack(op, done.has(index)); err != nil {
 			errs = append(errs, fmt.Errorf("cannot restore %q: %w", r.path(op), err))
 		}
 		return nil
@@ -146,7 +147,7 @@ func (r *replay) dropIn(h hostDir) error {
 			return err
 		}
 	}
-	if len(names) == 0 && r.resume { // not touched, or in use by others since
+	if len(names) == 0 && r.resume && !r.undone { // nothing was done here
 		return nil
 	}
 	return setTimesAt(fd, ".", h.mtime, h.mtimeNs)

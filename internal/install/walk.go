@@ -201,8 +201,12 @@ func (w *walker) list(real string, d int32) ([]subdir, error) {
 	first := len(p.files)
 	var subdirs []subdir
 	err = eachEntry(fd, w.buf, func(name []byte, kind uint8) error {
-		if kind == unix.DT_DIR {
+		switch kind {
+		case unix.DT_DIR:
 			subdirs = append(subdirs, subdir{string(name), strings.TrimPrefix(real+"/"+string(name), "/")})
+			return nil
+		case unix.DT_REG: // looked at with its target
+			p.files = append(p.files, file{nameOff: p.addName(name), nameLen: uint8(len(name))})
 			return nil
 		}
 		sub, err := w.member(fd, real, string(name), kind)
@@ -216,7 +220,7 @@ func (w *walker) list(real string, d int32) ([]subdir, error) {
 	}
 	slices.SortFunc(p.files[first:], func(a, b file) int { return strings.Compare(p.name(&a), p.name(&b)) })
 	slices.SortFunc(subdirs, func(a, b subdir) int { return strings.Compare(a.name, b.name) })
-	return subdirs, p.addRun(real, d, first)
+	return subdirs, p.addRun(fd, real, d, first)
 }
 
 // single adds one file or link of the archive.
@@ -234,51 +238,53 @@ func (w *walker) single(parent, name string, d int32) error {
 	if err != nil || sub != nil {
 		return err
 	}
-	return p.addRun(parent, d, first)
+	return p.addRun(fd, parent, d, first)
 }
 
-// member adds a file or link to the files; a directory, or a link to one inside the archive, is returned instead.
+// member adds a link, or a file of which the directory did not say what it is; a directory, or a link to one inside the
+// archive, is returned instead.
 func (w *walker) member(fd int, real, name string, kind uint8) (*subdir, error) {
 	p := w.p
-	rel := name
-	if real != "" && (kind != unix.DT_REG || p.in.Attributes != nil) {
-		rel = real + "/" + name
-	}
-	var st unix.Stat_t
+	rel := strings.TrimPrefix(real+"/"+name, "/")
+	f := file{mode: unix.S_IFLNK}
 	if kind != unix.DT_LNK {
+		var st unix.Stat_t
 		err := retry(func() error { return unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) })
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", name, err)
 		}
-	} else {
-		st.Mode = unix.S_IFLNK
-	}
-	f := file{size: st.Size, mtime: st.Mtim.Sec, mtimeNs: uint32(st.Mtim.Nsec), mode: uint16(st.Mode)}
-	by := owner{st.Uid, st.Gid}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFREG:
-		if p.in.Attributes != nil {
-			if uid, gid, mode, ok := p.in.Attributes(rel); ok {
-				by = owner{uint32(uid), uint32(gid)}
-				f.mode = uint16(unix.S_IFREG | mode&0o7777)
-			}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFREG:
+			f.mode = 0 // to be looked at with its target
+		case unix.S_IFLNK:
+		case unix.S_IFDIR:
+			return &subdir{name, rel}, nil
+		default:
+			p.problems.add("cannot install %q of the bundle: it is neither a file nor a directory nor a symbolic link", "/"+rel)
+			return nil, nil
 		}
-	case unix.S_IFLNK:
+	}
+	if f.mode == unix.S_IFLNK {
 		if to, ok := p.linkedDir(rel); ok {
 			return &subdir{name, to}, nil
 		}
-		f = file{mode: unix.S_IFLNK}
-	case unix.S_IFDIR:
-		return &subdir{name, rel}, nil
-	default:
-		p.problems.add("cannot install %q of the bundle: it is neither a file nor a directory nor a symbolic link", "/"+rel)
-		return nil, nil
 	}
-	var err error
-	if f.owner, err = p.ownerIndex(by); err != nil {
-		return nil, err
-	}
-	f.nameOff, f.nameLen = p.addName(name), uint8(len(name))
+	f.nameOff, f.nameLen = p.addName([]byte(name)), uint8(len(name))
 	p.files = append(p.files, f)
 	return nil, nil
+}
+
+// fill completes a regular file's record from what was found in the archive.
+func (p *Plan) fill(f *file, src string, st *unix.Stat_t) error {
+	by := owner{st.Uid, st.Gid}
+	f.size, f.mtime, f.mtimeNs, f.mode = st.Size, st.Mtim.Sec, uint32(st.Mtim.Nsec), uint16(st.Mode)
+	if p.in.Attributes != nil {
+		if uid, gid, mode, ok := p.in.Attributes(strings.TrimPrefix(src+"/"+p.name(f), "/")); ok {
+			by = owner{uint32(uid), uint32(gid)}
+			f.mode = uint16(unix.S_IFREG | mode&0o7777)
+		}
+	}
+	var err error
+	f.owner, err = p.ownerIndex(by)
+	return err
 }
