@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,9 +20,14 @@ type Tracked struct {
 	Since time.Time
 }
 
+// tracking keeps the end of one command from removing the record of the next one of the same deployment.
+var tracking sync.Mutex
+
 // Track records that a command of the deployment is in progress, replacing the record of an earlier command. The record
 // is for agents that know no other; it need not survive a power loss, because the journal does.
 func (r Root) Track(deploymentID, hostCommandIdentifier string) error {
+	tracking.Lock()
+	defer tracking.Unlock()
 	if err := os.WriteFile(r.trackingFile(deploymentID), []byte(hostCommandIdentifier), 0o644); err != nil {
 		return fmt.Errorf("cannot track the deployment: %w", err)
 	}
@@ -30,6 +36,8 @@ func (r Root) Track(deploymentID, hostCommandIdentifier string) error {
 
 // Untrack removes the record of the deployment if it still names the command.
 func (r Root) Untrack(deploymentID, hostCommandIdentifier string) error {
+	tracking.Lock()
+	defer tracking.Unlock()
 	path := r.trackingFile(deploymentID)
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
