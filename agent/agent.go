@@ -110,12 +110,11 @@ const (
 	Stop Departure = iota
 	// Reload is a Stop after which another image of the agent goes on in the same process.
 	Reload
-	// Abort leaves at once; the next agent sorts it out.
-	Abort
 )
 
-// Run recovers what an earlier agent left, then polls until a value arrives in depart, which it returns. ready is
-// called once everything local is in order, before the network is needed.
+// Run recovers what an earlier agent left, then polls until a value arrives in depart. ready is called once everything
+// local is in order, before the network is needed. While the agent leaves, a Stop turns a Reload into a Stop, and a
+// second Stop leaves at once: the next agent sorts it out. Run returns how the agent has left.
 func (a *Agent) Run(depart <-chan Departure, ready func()) (Departure, error) {
 	leaving, leave := context.WithCancel(context.Background())
 	working, abandon := context.WithCancel(context.Background())
@@ -135,15 +134,11 @@ func (a *Agent) Run(depart <-chan Departure, ready func()) (Departure, error) {
 	}()
 	how := <-depart
 	a.Log.Info("Stopping.", zap.Bool("reload", how == Reload))
-	if how == Abort {
-		abandon()
-	}
-	a.Health.beat(a.MaxStopWait)
-	a.behind.Store(how != Stop)
+	a.behind.Store(how == Reload)
 	leave()
 	<-polling
-	a.drain(depart, abandon)
-	return how, nil
+	a.Health.beat(a.MaxStopWait)
+	return a.drain(how, depart, abandon), nil
 }
 
 // serve is what needs the network: find out who we are, bring earlier commands to their end, poll.
@@ -190,8 +185,8 @@ func (a *Agent) connectOnce(ctx context.Context) (*Host, error) {
 	return a.Connect(ctx)
 }
 
-// drain waits for the commands in progress, at most for MaxStopWait or until a second request to leave.
-func (a *Agent) drain(depart <-chan Departure, abandon func()) {
+// drain waits for the commands in progress, at most for MaxStopWait or until a second request to stop.
+func (a *Agent) drain(how Departure, depart <-chan Departure, abandon func()) Departure {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -199,19 +194,31 @@ func (a *Agent) drain(depart <-chan Departure, abandon func()) {
 	}()
 	timeout := time.NewTimer(a.MaxStopWait)
 	defer timeout.Stop()
-	select {
-	case <-done:
-		return
-	case <-timeout.C:
-		a.Log.Warn("Work in progress did not end in time; the next agent goes on with it.", zap.Duration("waited", a.MaxStopWait))
-	case <-depart:
-		a.Log.Warn("Leaving at once; the next agent goes on with the work in progress.")
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			return how
+		case <-timeout.C:
+			a.Log.Warn("Work in progress did not end in time; the next agent goes on with it.", zap.Duration("waited", a.MaxStopWait))
+			waiting = false
+		case next := <-depart:
+			switch {
+			case next == Reload: // it is leaving already
+			case how == Reload:
+				a.Log.Info("Stopping instead of reloading.")
+				how = Stop
+			default:
+				waiting = false
+			}
+		}
 	}
+	a.Log.Warn("Leaving at once; the next agent goes on with the work in progress.")
 	abandon()
 	select { // work that heeds the context cleans up behind itself
 	case <-done:
 	case <-time.After(2 * time.Second):
 	}
+	return how
 }
 
 // sleep waits for d or for the context, and tells whether the wait was whole.

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,38 +19,30 @@ import (
 var errLeft = errors.New("the agent left before the command was done")
 
 // carry brings a command from its receipt to its report.
-func (a *Agent) carry(c codedeploy.HostCommand) {
-	log := a.Log.With(zap.String("command", c.CommandName), zap.String("execution", c.DeploymentExecutionID))
-	record := journal.Record{
-		HostCommandIdentifier: c.HostCommandIdentifier,
-		HostIdentifier:        a.host.Load().ID,
-		DeploymentExecutionID: c.DeploymentExecutionID,
-		CommandName:           c.CommandName,
-		At:                    time.Now(),
-	}
-	spec, step, err := a.prepare(record)
+func (a *Agent) carry(r journal.Record, log *zap.Logger) {
+	r, step, err := a.prepare(r)
 	if errors.Is(err, errLeft) {
 		return
 	}
 	if err != nil {
 		log.Error("cannot prepare the command", zap.Error(err))
-		a.report(record, failed(err), log)
+		a.report(r, failed(err), log)
 		return
 	}
-	record.DeploymentID, record.GroupID = spec.DeploymentID, spec.DeploymentGroupID
-	if record, err = a.journal.Receive(record); err != nil {
+	if r, err = a.journal.Receive(r); err != nil {
 		log.Error("The command cannot be recorded, so it is not carried out.", zap.Error(err))
-		a.report(record, failed(err), log)
+		a.report(r, failed(err), log)
 		return
 	}
-	a.accept(record, spec, step, log)
+	a.accept(r, step, log)
 }
 
-// prepare reads the deployment specification and decides what the command comes down to.
-func (a *Agent) prepare(r journal.Record) (*deployspec.Specification, Step, error) {
+// prepare reads the deployment specification and decides what the command comes down to. The record learns to which
+// deployment it belongs.
+func (a *Agent) prepare(r journal.Record) (journal.Record, Step, error) {
 	if r.CommandName == updateDeploymentAgent {
 		a.Log.Warn("The service asked for an update of the agent. This agent is updated by its package only; nothing is done.")
-		return &deployspec.Specification{}, Step{Noop: true}, nil
+		return r, Step{Noop: true}, nil
 	}
 	var answer *codedeploy.DeploymentSpecification
 	err := a.insist(func(ctx context.Context) (err error) {
@@ -57,27 +50,29 @@ func (a *Agent) prepare(r journal.Record) (*deployspec.Specification, Step, erro
 		return err
 	})
 	if err != nil {
-		return nil, Step{}, err
+		return r, Step{}, err
 	}
 	if answer.System != deploymentSystem {
-		return nil, Step{}, fmt.Errorf("cannot carry out a command of deployment system %q; this agent serves %s", answer.System, deploymentSystem)
+		return r, Step{}, fmt.Errorf("cannot carry out a command of deployment system %q; this agent serves %s", answer.System, deploymentSystem)
 	}
 	spec, err := deployspec.Open(answer.Envelope.Format, answer.Envelope.Payload, a.Specifications)
 	if err != nil {
-		return nil, Step{}, err
+		return r, Step{}, err
 	}
 	for _, note := range spec.Notes {
 		a.Log.Warn(note, zap.String("deployment", spec.DeploymentID))
 	}
+	r.DeploymentID, r.GroupID = spec.DeploymentID, spec.DeploymentGroupID
 	step, err := a.Executor.Prepare(r.CommandName, spec, r.HostCommandIdentifier)
-	return spec, step, err
+	return r, step, err
 }
 
 // deploymentSystem is the only one whose specifications this agent understands.
 const deploymentSystem = "CodeDeploy"
 
 // accept acknowledges the command and does what the service answers.
-func (a *Agent) accept(r journal.Record, spec *deployspec.Specification, step Step, log *zap.Logger) {
+func (a *Agent) accept(r journal.Record, step Step, log *zap.Logger) {
+	defer a.Health.working(describe(r))()
 	var answer codedeploy.Status
 	err := a.insist(func(ctx context.Context) (err error) {
 		answer, err = a.host.Load().Client.Acknowledge(ctx, r.HostCommandIdentifier, step.Noop)
@@ -95,8 +90,13 @@ func (a *Agent) accept(r journal.Record, spec *deployspec.Specification, step St
 	case answer == codedeploy.Failed:
 		a.acceptFailed(r, log)
 	default:
-		a.perform(r, spec.DeploymentID, step, log)
+		a.perform(r, step, log)
 	}
+}
+
+// describe names a command for people.
+func describe(r journal.Record) string {
+	return cmp.Or(r.CommandName, "a command") + " of " + cmp.Or(r.DeploymentID, "no deployment")
 }
 
 // acceptFailed handles a command that the service counts as failed already. A no-op is reported as done all the same,
@@ -115,17 +115,18 @@ func (a *Agent) acceptFailed(r journal.Record, log *zap.Logger) {
 }
 
 // perform does the work of a command that the service wants done, and reports how it ended.
-func (a *Agent) perform(r journal.Record, deploymentID string, step Step, log *zap.Logger) {
+func (a *Agent) perform(r journal.Record, step Step, log *zap.Logger) {
 	r, err := a.journal.Begin(r)
-	if err == nil && deploymentID != "" {
-		err = a.Executor.Root.Track(deploymentID, r.HostCommandIdentifier)
-	}
 	if err != nil {
 		log.Error("The command cannot be recorded, so it is not carried out.", zap.Error(err))
 		a.report(r, failed(err), log)
 		return
 	}
-	defer a.Health.working(r.CommandName + " of " + deploymentID)()
+	if r.DeploymentID != "" {
+		if err := a.Executor.Root.Track(r.DeploymentID, r.HostCommandIdentifier); err != nil {
+			log.Warn("The tracking file cannot be written; an agent of 1.x would not know of this command.", zap.Error(err))
+		}
+	}
 	began := time.Now()
 	out, err := a.run(r, step, log)
 	if errors.Is(err, errLeft) {

@@ -45,7 +45,6 @@ type Executor struct {
 // Revisions says how bundles are handled and what of them is kept.
 type Revisions struct {
 	Unpack bundle.UnpackOptions
-	Fetch  bundle.FetchOptions
 	// Keep is how many, how much and how long; its Current and Protected are filled in by the executor.
 	Keep bundle.Policy
 	// KeepBundles leaves the downloaded archive beside the unpacked one.
@@ -65,11 +64,14 @@ type Step struct {
 	Run func(ctx context.Context) outcome
 }
 
-// Prepare decides what a command comes down to. It reads the disk and changes nothing but the deployment's folder,
-// which it makes. The token is the command's own name: an Install done for it is never done again.
+// Prepare decides what a command comes down to. It reads the disk and changes nothing but that it makes the deployment's
+// folder and those of the root. The token is the command's own name: an Install done for it is never done again.
 func (x *Executor) Prepare(command string, spec *deployspec.Specification, token string) (Step, error) {
-	d := x.deployment(spec)
-	if err := os.MkdirAll(d.Dir(), 0o755); err != nil {
+	// People delete everything below the root to make room, while the agent runs.
+	if err := x.Root.Create(); err != nil {
+		return Step{}, err
+	}
+	if err := os.MkdirAll(x.deployment(spec).Dir(), 0o755); err != nil {
 		return Step{}, fmt.Errorf("cannot create the deployment's folder: %w", err)
 	}
 	switch command {

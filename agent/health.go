@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -30,7 +29,8 @@ type Status struct {
 // Healthy tells whether the agent does its work: the service answered a poll recently, or the agent has just started.
 func (s Status) Healthy(now time.Time) bool {
 	limit := time.Duration(s.HealthySeconds) * time.Second
-	return now.Sub(s.LastPoll) <= limit || (s.LastPoll.IsZero() && now.Sub(s.Started) <= limit)
+	recent := func(t time.Time) bool { return now.Sub(t).Abs() <= limit } // the clock may have been set back since
+	return recent(s.LastPoll) || (s.LastPoll.IsZero() && recent(s.Started))
 }
 
 // ReadStatus reads what the agent that owns the file says of itself.
@@ -158,7 +158,7 @@ func (h *Health) write() {
 	if err != nil {
 		return
 	}
-	temporary := filepath.Join(filepath.Dir(h.path), ".tmp-status")
+	temporary := h.path + ".tmp"
 	if os.WriteFile(temporary, b, 0o644) == nil {
 		_ = os.Rename(temporary, h.path)
 	}

@@ -62,9 +62,6 @@ func (x *Executor) DeployLocally(ctx context.Context, l LocalDeployment, out io.
 		return err
 	}
 	spec.AllPossibleLifecycleEvents = union(hooks.Events(), events)
-	if err := x.Root.Create(); err != nil {
-		return err
-	}
 	d := x.deployment(spec)
 	_, _ = fmt.Fprintf(out, "Starting to execute deployment from within folder %s\n", d.Dir())
 	err = x.runAllLocally(ctx, events, spec)

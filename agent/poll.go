@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"codedeploy-agent/internal/codedeploy"
+	"codedeploy-agent/internal/journal"
 )
 
 // reconnectAfter is how many failed polls in a row make the agent find out anew who it is: the role may have been
@@ -36,7 +37,7 @@ func (a *Agent) poll() {
 		case err != nil:
 			failures++
 			a.pollFailed(err, failures)
-			a.pause(backoff.After(err) - time.Since(began))
+			a.pause(max(backoff.After(err)-time.Since(began), codedeploy.RetryAfter(err)))
 			continue
 		}
 		failures, backoff.Max = 0, 0
@@ -70,9 +71,28 @@ func (a *Agent) pollFailed(err error, failures int) {
 		a.Log.Warn("cannot find out anew who this host is", zap.Error(err))
 		return
 	}
-	if host.ID == a.host.Load().ID { // another host's commands are not ours to report
-		a.host.Store(host)
+	a.goOnAs(host)
+}
+
+// goOnAs replaces who this host is, with its clients. Commands in flight are the old host's to report, so another one
+// has to wait for their end.
+func (a *Agent) goOnAs(host *Host) {
+	old := a.host.Load()
+	if host.ID != old.ID {
+		log := a.Log.With(zap.String("was", old.ID), zap.String("is", host.ID))
+		if a.busy() {
+			log.Warn("This host has become another one. The agent follows when the results of its commands are reported, or when it is restarted.")
+			return
+		}
+		log.Warn("This host has become another one.")
 	}
+	a.host.Store(host)
+}
+
+func (a *Agent) busy() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.active) > 0
 }
 
 // meantForUs tells whether the command names this host and something to do. As in 1.x it is enough that our identifier
@@ -93,28 +113,38 @@ func (a *Agent) meantForUs(c *codedeploy.HostCommand) bool {
 // dispatch starts to carry a command. It returns false for a command that is already known: it is in progress, its
 // report is on its way, or the service has it.
 func (a *Agent) dispatch(c codedeploy.HostCommand) bool {
-	if _, known := a.journal.Lookup(c.HostCommandIdentifier); known || !a.claim(c.HostCommandIdentifier) {
+	if !a.claim(c.HostCommandIdentifier) {
 		a.Log.Debug("The service sent a command again that is known.", zap.String("command", c.CommandName))
 		return false
 	}
-	a.Log.Info("Received a command.", zap.String("command", c.CommandName), zap.String("id", c.HostCommandIdentifier))
+	log := a.Log.With(zap.String("command", c.CommandName), zap.String("execution", c.DeploymentExecutionID))
+	log.Info("Received a command.", zap.String("id", c.HostCommandIdentifier))
+	record := journal.Record{
+		HostCommandIdentifier: c.HostCommandIdentifier,
+		HostIdentifier:        a.host.Load().ID,
+		DeploymentExecutionID: c.DeploymentExecutionID,
+		CommandName:           c.CommandName,
+		At:                    time.Now(),
+	}
 	a.carrying.Go(func() {
 		defer a.release(c.HostCommandIdentifier)
 		select {
 		case a.slots <- struct{}{}:
 			defer func() { <-a.slots }()
-			a.carry(c)
+			a.carry(record, log)
 		case <-a.leaving.Done():
 		}
 	})
 	return true
 }
 
-// claim makes sure that one goroutine carries a command, and none a command that is settled.
+// claim makes sure that one goroutine carries a command, and none a command that is known. A command leaves active
+// last, so it is asked for in all places at once.
 func (a *Agent) claim(hostCommandIdentifier string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.active[hostCommandIdentifier] || slices.Contains(a.settled, hostCommandIdentifier) {
+	if _, recorded := a.journal.Lookup(hostCommandIdentifier); recorded ||
+		a.active[hostCommandIdentifier] || slices.Contains(a.settled, hostCommandIdentifier) {
 		return false
 	}
 	a.active[hostCommandIdentifier] = true
@@ -150,6 +180,7 @@ func (a *Agent) idle() {
 
 // pause waits after a failure; a command that ends does not shorten it.
 func (a *Agent) pause(d time.Duration) {
+	d = max(d, 0)
 	a.Health.beat(d)
 	sleep(a.leaving, d)
 }

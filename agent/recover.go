@@ -60,13 +60,16 @@ func (a *Agent) resume() {
 		case time.Since(r.At) > recordLifetime:
 			log.Warn("A command of an earlier day is put aside.", zap.Time("received", r.At))
 			a.putAside(r, log)
-		case a.claim(r.HostCommandIdentifier):
+		default:
 			log.Info("Going on with a command of an earlier run.", zap.String("phase", string(r.Phase)))
 			tried := func() {}
 			if r.Phase == journal.Done {
 				first.Add(1)
 				tried = sync.OnceFunc(first.Done)
 			}
+			a.mu.Lock()
+			a.active[r.HostCommandIdentifier] = true
+			a.mu.Unlock()
 			a.carrying.Go(func() {
 				defer a.release(r.HostCommandIdentifier)
 				a.takeUp(r, log, tried)
@@ -84,16 +87,12 @@ func (a *Agent) resume() {
 
 // takeUp goes on where the journal says that the command was.
 func (a *Agent) takeUp(r journal.Record, log *zap.Logger, tried func()) {
+	if r.Phase == journal.Received {
+		a.carry(r, log)
+		return
+	}
+	defer a.Health.working(describe(r))()
 	switch r.Phase {
-	case journal.Received:
-		spec, step, err := a.prepare(r)
-		switch {
-		case errors.Is(err, errLeft):
-		case err != nil:
-			a.report(r, failed(err), log)
-		default:
-			a.accept(r, spec, step, log)
-		}
 	case journal.Begun:
 		a.takeUpWork(r, log)
 	case journal.Done:
@@ -125,14 +124,14 @@ func (a *Agent) takeUpWork(r journal.Record, log *zap.Logger) {
 		a.report(r, interrupted(fmt.Sprintf("%s, begun more than %s ago,", r.CommandName, redoWithin)), log)
 		return
 	}
-	spec, step, err := a.prepare(r)
+	r, step, err := a.prepare(r)
 	switch {
 	case errors.Is(err, errLeft):
 	case err != nil:
 		a.report(r, failed(err), log)
 	default:
 		log.Info("Doing interrupted work again.")
-		a.perform(r, spec.DeploymentID, step, log)
+		a.perform(r, step, log)
 	}
 }
 
@@ -157,10 +156,11 @@ func (a *Agent) adoptTracked() {
 		a.Log.Warn("cannot look for commands of an earlier agent", zap.Error(err))
 	}
 	for _, t := range tracked {
-		if _, known := a.journal.Lookup(t.HostCommandIdentifier); known {
+		r, known := a.journal.Lookup(t.HostCommandIdentifier)
+		if known && r.Phase != journal.Reported {
 			continue
 		}
-		if t.HostCommandIdentifier == "" || time.Since(t.Since) > recordLifetime {
+		if known || t.HostCommandIdentifier == "" || time.Since(t.Since) > recordLifetime {
 			a.dropTracked(root, t)
 			continue
 		}

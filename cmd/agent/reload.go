@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -22,25 +22,27 @@ func imagePath() (string, error) {
 	return strings.TrimSuffix(path, " (deleted)"), nil
 }
 
-// checkNewImage asks the installed program for its version and whether it can read the configuration.
-func checkNewImage(cli *commandLine) error {
+// checkNewImage asks the installed program whether it runs and can go on with the configuration.
+func checkNewImage(ctx context.Context, cli *commandLine) error {
 	path, err := imagePath()
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	if out, err := exec.CommandContext(ctx, path, "version").CombinedOutput(); err != nil {
-		return fmt.Errorf("cannot run %q: %w: %s", path, err, strings.TrimSpace(string(out)))
-	}
-	check := []string{"run", "--check"}
-	if cli.ConfigFile != "" {
-		check = append(check, "--config-file", cli.ConfigFile)
-	}
-	if out, err := exec.CommandContext(ctx, path, check...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%q cannot use the configuration: %w: %s", path, err, strings.TrimSpace(string(out)))
+	if out, err := exec.CommandContext(ctx, path, runArguments(cli, "--check")...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%q cannot go on with the configuration: %w: %s", path, err, strings.TrimSpace(string(out)))
 	}
 	return nil
+}
+
+// runArguments are those that make another process of this program run as this one does.
+func runArguments(cli *commandLine, more ...string) []string {
+	args := append([]string{"run"}, more...)
+	if cli.ConfigFile != "" {
+		args = append(args, "--config-file", cli.ConfigFile)
+	}
+	return args
 }
 
 // reexecute replaces this process's image by the installed one. The lock stays held, hooks stay children. It returns
@@ -50,18 +52,20 @@ func reexecute(cli *commandLine, self *instance, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	// A reload that arrives between exec and the new image's handler must not end the process.
-	signal.Ignore(unix.SIGHUP)
-	fd := int(self.lock.Fd())
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
-		return fmt.Errorf("cannot keep the lock over a reload: %w", err)
+	// What had to be finished first may have taken long; the program or the configuration may be others by now.
+	if err := checkNewImage(context.Background(), cli); err != nil {
+		return err
 	}
-	args := []string{path, "run"}
-	if cli.ConfigFile != "" {
-		args = append(args, "--config-file", cli.ConfigFile)
+	// Nobody is to be started meanwhile who would inherit the lock.
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	fd := self.lock.Fd()
+	if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+		return fmt.Errorf("cannot keep the lock over a reload: %w", err)
 	}
 	log.Info("The agent goes on as the installed program.", zap.String("program", path))
 	environment := append(os.Environ(), fmt.Sprintf("%s=%d", lockVariable, fd))
-	err = unix.Exec(path, args, environment)
+	err = unix.Exec(path, append([]string{path}, runArguments(cli)...), environment)
+	unix.CloseOnExec(int(fd)) // a hook that kept the lock would keep the next agent from starting
 	return fmt.Errorf("cannot execute %q: %w", path, err)
 }

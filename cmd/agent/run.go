@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"time"
@@ -38,6 +36,10 @@ func (r *runCommand) run(cli *commandLine, _ []string) error {
 		return exitCode(exitBadConfig)
 	}
 	if r.check {
+		if _, err := wire(c, nil, zap.NewNop()); err != nil {
+			_ = fail(err)
+			return exitCode(exitBadConfig)
+		}
 		return report.Write(os.Stdout, "text", findings)
 	}
 	self, err := claimInstance(c)
@@ -54,6 +56,9 @@ func (r *runCommand) run(cli *commandLine, _ []string) error {
 		return err
 	}
 	defer closeLog()
+	if err := self.writePID(); err != nil {
+		log.Warn("The agent runs without a pid file.", zap.Error(err))
+	}
 	for _, f := range findings {
 		log.Warn(f.String())
 	}
@@ -75,13 +80,20 @@ func loadConfig(explicit string) (*config.Config, report.Findings, error) {
 // openLog opens the agent's log. A person at a terminal sees all of it, a service manager what is wrong.
 func openLog(c *config.Config) (*zap.Logger, func(), error) {
 	o := logging.Options{Dir: c.LogDir, Program: c.ProgramName, Verbose: c.Verbose}
-	var screen io.Writer = os.Stderr
-	if isTerminal(os.Stderr) {
-		o.Terminal = screen
-	} else {
-		o.Errors = screen
+	switch {
+	case isTerminal(os.Stderr):
+		o.Terminal = os.Stderr
+	case !isUnlinked(os.Stderr):
+		o.Errors = os.Stderr
 	}
 	return logging.New(o)
+}
+
+// isUnlinked tells that nobody can read a file any more: what "start" leaves its agent as error stream would only fill
+// the disk.
+func isUnlinked(f *os.File) bool {
+	var info unix.Stat_t
+	return unix.Fstat(int(f.Fd()), &info) == nil && info.Nlink == 0
 }
 
 func isTerminal(f *os.File) bool {
@@ -106,7 +118,7 @@ func daemon(cli *commandLine, c *config.Config, self *instance, log *zap.Logger)
 			log.Error("The reload failed; the agent goes on as it is.", zap.Error(reexecute(cli, self, log)))
 			continue
 		}
-		notify(log, "STOPPING=1")
+		notify(log, systemd.Stopping)
 		log.Info("The agent has stopped.")
 		return health.Remove()
 	}
@@ -118,16 +130,21 @@ func runOnce(cli *commandLine, c *config.Config, health *agent.Health, log *zap.
 	if err != nil {
 		return agent.Stop, err
 	}
-	depart := make(chan agent.Departure, 2)
-	stopSignals := handleSignals(cli, depart, log)
-	defer stopSignals()
+	depart, stopSignals := handleSignals(cli, log)
 	starting, started := context.WithCancel(context.Background())
 	defer started()
 	go extendStart(starting)
-	return a.Run(depart, func() {
+	how, err := a.Run(depart, func() {
 		started()
-		notify(log, "READY=1")
+		notify(log, systemd.Ready)
 	})
+	stopSignals()
+	for next := range depart { // whoever asks for an end is heard to the last moment
+		if next == agent.Stop {
+			how = agent.Stop
+		}
+	}
+	return how, err
 }
 
 // healthyFor is how old the last successful poll may become: the longest poll and the pause after it, with some slack.
@@ -135,46 +152,40 @@ func healthyFor(c *config.Config) time.Duration {
 	return c.HTTPReadTimeout + c.WaitBetweenRuns + 30*time.Second
 }
 
-// handleSignals turns signals into ways to leave. A second request to stop leaves at once.
-func handleSignals(cli *commandLine, depart chan<- agent.Departure, log *zap.Logger) (stop func()) {
+// handleSignals turns signals into ways to leave, until stop is called. From then on a signal to stop ends the process,
+// and one to reload is ignored, also by the image that comes after this one until it handles signals itself: it would
+// end the process, too.
+func handleSignals(cli *commandLine, log *zap.Logger) (depart <-chan agent.Departure, stop func()) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
-	done := make(chan struct{})
+	// There is room for one Reload and the two Stops that make a difference.
+	ways := make(chan agent.Departure, 3)
+	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
-		departing := false
-		for {
-			select {
-			case <-done:
-				return
-			case s := <-signals:
-				how := agent.Stop
-				if s == unix.SIGHUP && !onTerminal() {
-					how = agent.Reload
+		defer close(ways)
+		for s := range signals {
+			switch {
+			case s != unix.SIGHUP || onTerminal():
+				select {
+				case ways <- agent.Stop:
+				default: // it was told twice
 				}
-				switch {
-				case departing && how == agent.Reload:
-				case departing:
-					how = agent.Abort
-					fallthrough
-				case how == agent.Stop || mayReload(cli, log):
-					departing = true
-					select {
-					case depart <- how:
-					default: // it is leaving already
-					}
-				}
+			case ctx.Err() == nil && len(ways) == 0 && mayReload(ctx, cli, log):
+				ways <- agent.Reload
 			}
 		}
 	}()
-	return func() {
+	return ways, func() {
+		cancel()
+		signal.Ignore(unix.SIGHUP)
 		signal.Stop(signals)
-		close(done)
+		close(signals)
 	}
 }
 
 // mayReload asks the installed program whether it could go on with this configuration.
-func mayReload(cli *commandLine, log *zap.Logger) bool {
-	err := checkNewImage(cli)
+func mayReload(ctx context.Context, cli *commandLine, log *zap.Logger) bool {
+	err := checkNewImage(ctx, cli)
 	if err != nil {
 		log.Error("The reload is refused; the agent goes on as it is.", zap.Error(err))
 	}
@@ -194,7 +205,7 @@ func onTerminal() bool {
 // extendStart asks systemd for patience while an interrupted install is finished.
 func extendStart(ctx context.Context) {
 	for {
-		_ = systemd.Notify(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (30*time.Second).Microseconds()), "STATUS=Finishing interrupted work")
+		_ = systemd.Notify(systemd.ExtendTimeout(30*time.Second), systemd.Status("Finishing interrupted work"))
 		select {
 		case <-time.After(10 * time.Second):
 		case <-ctx.Done():
@@ -214,10 +225,10 @@ func watchdog(ctx context.Context, health *agent.Health, log *zap.Logger) {
 	for {
 		if now := health.Summary(); now != status {
 			status = now
-			notify(log, "STATUS="+status)
+			notify(log, systemd.Status(status))
 		}
 		if interval > 0 && health.Alive() {
-			notify(log, "WATCHDOG=1")
+			notify(log, systemd.Watchdog)
 		}
 		select {
 		case <-time.After(every):

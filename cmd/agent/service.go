@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -73,16 +74,13 @@ func startDetached(cli *commandLine, c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"run"}
-	if cli.ConfigFile != "" {
-		args = append(args, "--config-file", cli.ConfigFile)
-	}
 	messages, err := os.CreateTemp("", "codedeploy-agent-start-")
 	if err != nil {
 		return fmt.Errorf("cannot start: %w", err)
 	}
-	defer func() { _ = messages.Close(); _ = os.Remove(messages.Name()) }()
-	cmd := exec.Command(path, args...)
+	defer func() { _ = messages.Close() }()
+	_ = os.Remove(messages.Name()) // only this process reads it
+	cmd := exec.Command(path, runArguments(cli)...)
 	cmd.Dir = "/"
 	cmd.Stderr = messages
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -95,7 +93,7 @@ func startDetached(cli *commandLine, c *config.Config) error {
 	for {
 		select {
 		case err := <-ended:
-			said, _ := os.ReadFile(messages.Name())
+			said, _ := io.ReadAll(io.NewSectionReader(messages, 0, 1<<16))
 			return fmt.Errorf("the agent did not start: %w\n%s", err, said)
 		case <-deadline:
 			return fmt.Errorf("the agent did not start within %s; look at its log in %q", startFor, c.LogDir)
