@@ -108,7 +108,6 @@ func daemon(cli *commandLine, c *config.Config, self *instance, log *zap.Logger)
 	defer stopWatch()
 	go watchdog(watch, health, log)
 	for {
-		log.Info("The agent starts.", zap.String("version", version), zap.Int("pid", os.Getpid()))
 		how, err := runOnce(cli, c, health, log)
 		if err != nil {
 			return err
@@ -126,18 +125,9 @@ func daemon(cli *commandLine, c *config.Config, self *instance, log *zap.Logger)
 
 // runOnce runs an agent until a signal makes it leave, and tells how.
 func runOnce(cli *commandLine, c *config.Config, health *agent.Health, log *zap.Logger) (agent.Departure, error) {
-	a, err := wire(c, health, log)
-	if err != nil {
-		return agent.Stop, err
-	}
 	depart, stopSignals := handleSignals(cli, log)
-	starting, started := context.WithCancel(context.Background())
-	defer started()
-	go extendStart(starting)
-	how, err := a.Run(depart, func() {
-		started()
-		notify(log, systemd.Ready)
-	})
+	log.Info("The agent starts.", zap.String("version", version), zap.Int("pid", os.Getpid()))
+	how, err := runUntil(depart, c, health, log)
 	stopSignals()
 	for next := range depart { // whoever asks for an end is heard to the last moment
 		if next == agent.Stop {
@@ -145,6 +135,20 @@ func runOnce(cli *commandLine, c *config.Config, health *agent.Health, log *zap.
 		}
 	}
 	return how, err
+}
+
+func runUntil(depart <-chan agent.Departure, c *config.Config, health *agent.Health, log *zap.Logger) (agent.Departure, error) {
+	a, err := wire(c, health, log)
+	if err != nil {
+		return agent.Stop, err
+	}
+	starting, started := context.WithCancel(context.Background())
+	defer started()
+	go extendStart(starting)
+	return a.Run(depart, func() {
+		started()
+		notify(log, systemd.Ready)
+	})
 }
 
 // healthyFor is how old the last successful poll may become: the longest poll and the pause after it, with some slack.
