@@ -94,7 +94,7 @@ func (h *hookEnvCommand) run(cli *commandLine, _ []string) error {
 		return err
 	}
 	request := hooks.Request{
-		Event: h.event,
+		Event:        h.event,
 		DeploymentID: "d-EXAMPLE00",
 		Variables: []string{
 			"LIFECYCLE_EVENT=" + h.event, "DEPLOYMENT_ID=d-EXAMPLE00", "APPLICATION_NAME=example",
