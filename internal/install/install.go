@@ -31,7 +31,8 @@ type Input struct {
 	Token string
 	// RootDir is the directory that the destinations lie below, "" for the root of the file system.
 	RootDir string
-	// Compat1x brings back the ways of 1.x where they differ by choice.
+	// Compat1x is the configuration's switch of that name. Nothing that an Install does depends on it: it makes the
+	// archive lie on the disk with the owners of the tar, and then Attributes has nothing to say.
 	Compat1x bool
 	// Attributes returns the owner and the permission bits that a file of the archive was packed with, where they
 	// differ from what lies on the disk; rel is relative to Archive, without a leading slash. It may be nil.
