@@ -45,19 +45,17 @@ func New(o Options) (*zap.Logger, func(), error) {
 		return nil, nil, fmt.Errorf("cannot create the log folder %q: %w", o.Dir, err)
 	}
 	path := filepath.Join(o.Dir, o.Program+".log")
-	// lumberjack would make a new file 0600; the log may be read by those who collect logs.
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	info, err := touch(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot write the log %q: %w", path, err)
 	}
-	_ = f.Close()
 	file := &lumberjack.Logger{Filename: path, MaxSize: maxMegabytes, MaxBackups: maxFiles, MaxAge: maxDays, LocalTime: true}
 	level := zapcore.InfoLevel
 	if o.Verbose {
 		level = zapcore.DebugLevel
 	}
 	encoder := newEncoder(o.Program)
-	cores := []zapcore.Core{zapcore.NewCore(encoder, zapcore.AddSync(&daily{Logger: file, day: today()}), level)}
+	cores := []zapcore.Core{zapcore.NewCore(encoder, zapcore.AddSync(&daily{Logger: file, day: today(), info: info}), level)}
 	if o.Terminal != nil {
 		cores = append(cores, zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(o.Terminal)), level))
 	}
@@ -67,11 +65,23 @@ func New(o Options) (*zap.Logger, func(), error) {
 	return zap.New(zapcore.NewTee(cores...)), func() { _ = file.Close() }, nil
 }
 
-// daily starts a new file with the first line of a day.
+// touch makes a file if there is none. lumberjack would make it 0600; the log may be read by those who collect logs.
+func touch(path string) (os.FileInfo, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	return f.Stat()
+}
+
+// daily starts a new file with the first line of a day, and when somebody has moved or removed the old one: log
+// collectors do, and people who need room.
 type daily struct {
 	*lumberjack.Logger
-	mu  sync.Mutex
-	day string
+	mu   sync.Mutex
+	day  string
+	info os.FileInfo // of the file that is written
 }
 
 func today() string { return time.Now().Format(time.DateOnly) }
@@ -82,6 +92,11 @@ func (d *daily) Write(p []byte) (int, error) {
 	if now := today(); now != d.day {
 		d.day = now
 		_ = d.Rotate() // a file that cannot be renamed is written on
+	}
+	if info, err := os.Stat(d.Filename); err != nil || !os.SameFile(info, d.info) {
+		_ = d.Close() // the next write opens what lies there
+		_ = os.MkdirAll(filepath.Dir(d.Filename), 0o755)
+		d.info, _ = touch(d.Filename)
 	}
 	return d.Logger.Write(p)
 }

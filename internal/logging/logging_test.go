@@ -53,3 +53,30 @@ func TestALogFolderThatCannotBeMadeIsAnError(t *testing.T) {
 		t.Error("no error")
 	}
 }
+
+func TestALogThatWasMovedOrRemovedIsBegunAnew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "log")
+	path := filepath.Join(dir, "x.log")
+	log, closeLog, err := logging.New(logging.Options{Dir: dir, Program: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeLog()
+	log.Info("one")
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	log.Info("two")
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	log.Info("three")
+	log.Info("four")
+	text, err := os.ReadFile(path)
+	if err != nil || bytes.Count(text, []byte("\n")) != 2 || !bytes.Contains(text, []byte("three")) {
+		t.Errorf("the log holds %q, %v", text, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o644 {
+		t.Errorf("its mode: %v, %v", info, err)
+	}
+}
