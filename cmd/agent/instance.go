@@ -62,7 +62,7 @@ func takeLock(path string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the agent's lock: %w", err)
 	}
-	for range 10 {
+	for range 10 { // somebody who asks for the status holds it for an instant
 		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			return f, nil
 		}
@@ -80,17 +80,6 @@ func (i *instance) writePID() error {
 	err := atomicfile.Write(i.pidFile, fmt.Appendln(nil, os.Getpid()), 0o644)
 	if err != nil {
 		_ = os.Remove(i.pidFile)
-	}
-	return err
-}
-
-// lock takes the lock. It tries for a moment: somebody who asks for the status holds it for an instant.
-func lock(f *os.File) (err error) {
-	for range 10 {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
-			return err
-		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	return err
 }

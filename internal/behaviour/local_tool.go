@@ -24,11 +24,6 @@ func (h *Host) localFolder(stdout []string) string {
 	return strings.TrimPrefix(stdout[0], start)
 }
 
-var allHooks = []string{
-	"BeforeBlockTraffic", "AfterBlockTraffic", "ApplicationStop", "BeforeInstall", "AfterInstall", "ApplicationStart", "ValidateService",
-	"BeforeAllowTraffic", "AfterAllowTraffic",
-}
-
 // mistake is a case about a call that is refused with one line.
 func mistake(name, message string, args ...string) Case {
 	return Case{Name: "one line says what is wrong, exit code 1: " + name, Run: func(h *Host) {
