@@ -2,6 +2,7 @@ package install
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -271,4 +272,21 @@ remove     /srv/gone  (if it is empty)
 file_exists_behavior is RETAIN (the deployment's option)
 warning: the permission entry for "/nothing" (appspec.yml) matches nothing that this deployment installs
 `)
+}
+
+func TestDirectoryInUseIsNotReplacedByAFile(t *testing.T) {
+	h := hostIn(t, t.TempDir())
+	deploy := func(bundle map[string]string) error {
+		in := h.input(h.revision(bundle), to(h.disk+"/srv"))
+		in.RootDir = "" // the real root, where the paths of the last deployment are compared without links, too
+		return install(in)
+	}
+	must(t, deploy(map[string]string{"x/a": "1"}))
+	write(t, h.disk, map[string]string{"srv/x/mine": "mine"})
+	before := snapshot(t, h.disk)
+	var conflict *ConflictError
+	if err := deploy(map[string]string{"x": "2"}); !errors.As(err, &conflict) {
+		t.Errorf("got %v", err)
+	}
+	same(t, "tree", snapshot(t, h.disk), before)
 }
