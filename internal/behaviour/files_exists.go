@@ -86,15 +86,15 @@ func playCell(h *Host, o stub.DeployOptions, comes, there kind, becomes byte) {
 		h.Same(what, before, h.Tree(disk))
 		h.Matches("the message", "srv/x", h.Diagnostics(h.lastCommand()).Message)
 	case 'T':
-		h.Same(what, sorted(h, around+of("new", comes.comes)), h.Tree(disk))
+		h.Same(what, sorted(around+of("new", comes.comes)), h.Tree(disk))
 	case 'K':
-		h.Same(what, sorted(h, around+of("mine", there.is)), h.Tree(disk))
+		h.Same(what, sorted(around+of("mine", there.is)), h.Tree(disk))
 	case 'M':
 		inside := "x/new: new"
 		if there.name == "a link to a directory" {
 			inside = "mine-dir/new: new"
 		}
-		h.Same(what, sorted(h, around+of("mine", there.is)+"\n"+inside), h.Tree(disk))
+		h.Same(what, sorted(around+of("mine", there.is)+"\n"+inside), h.Tree(disk))
 	}
 }
 

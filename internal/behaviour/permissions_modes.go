@@ -207,6 +207,7 @@ var _ = add(Permissions, func() []Case {
 			want += " " + mode
 		}
 		rows = append(rows, rights(placed{
+			root: strings.HasPrefix(mode, "00"), // nobody else could read it
 			name: "mode: " + written + " is " + mode + strings.Repeat("0644", 1-min(1, len(mode))), bundle: "mkdir www; echo a > www/a",
 			want: want + ": a",
 		}, "object: HOST/srv/site/a, mode: "+written))
