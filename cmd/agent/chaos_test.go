@@ -77,14 +77,22 @@ func (c *chaos) disturb() {
 	switch c.IntN(8) {
 	case 0:
 		c.kill()
-		c.start()
+		c.startAgain()
 	case 1:
 		c.signal(syscall.SIGTERM)
 		c.exitCode()
-		c.start()
+		c.startAgain()
 	case 2:
 		c.signal(syscall.SIGHUP)
 	}
+}
+
+// startAgain returns when the agent handles signals.
+func (c *chaos) startAgain() {
+	c.Helper()
+	before := c.countInLog("The agent starts.")
+	c.start()
+	c.await("the start", func() bool { return c.countInLog("The agent starts.") > before })
 }
 
 // finishUnderTrouble disturbs the agent until the deployment has ended.
@@ -106,7 +114,6 @@ func (c *chaos) finishUnderTrouble(d *stub.Deployment) stub.DeploymentInfo {
 // TestChaos deploys again and again while the service fails in random ways and the agent is killed, stopped and reloaded:
 // every deployment ends with a true report, no command gets two different ones, no hook runs twice.
 func TestChaos(t *testing.T) {
-	t.Parallel()
 	seed := uint64(times(t, "CODEDEPLOY_TEST_SEED", int(time.Now().UnixNano()>>10)))
 	seconds := times(t, "CODEDEPLOY_TEST_CHAOS_SECONDS", 20)
 	t.Logf("CODEDEPLOY_TEST_SEED=%d", seed)
@@ -114,7 +121,7 @@ func TestChaos(t *testing.T) {
 		Rand:  rand.New(rand.NewPCG(seed, 0)),
 		world: newWorld(t, stub.Options{LongPoll: 300 * time.Millisecond}, map[string]any{"wait_between_runs": "0.1", "http_read_timeout": 2}),
 	}
-	c.start()
+	c.startAgain()
 	rounds := 0
 	for began := time.Now(); time.Since(began) < time.Duration(seconds)*time.Second && !t.Failed(); rounds++ {
 		c.round(rounds)

@@ -168,6 +168,7 @@ func newHTTPClient(c *config.Config) (*http.Client, error) {
 	o := network.Options{ProxyURI: c.ProxyURI, NoProxy: c.NoProxy}
 	if c.LogAWSWire {
 		path := filepath.Join(c.LogDir, c.ProgramName+".aws_wire.log")
+		_ = os.MkdirAll(c.LogDir, 0o755)
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o640)
 		if err != nil {
 			return nil, fmt.Errorf("cannot write the wire log: %w", err)

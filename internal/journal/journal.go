@@ -109,7 +109,30 @@ func Open(dir string) (*Journal, []error, error) {
 		}
 	}
 	j.forgetOld()
+	j.sweep(entries)
 	return j, warnings, nil
+}
+
+// keepLeftovers is how long what belongs to no command any more can be looked at.
+const keepLeftovers = 7 * 24 * time.Hour
+
+// sweep removes records that were put aside long ago, and directories of hooks without a record, which are left where an
+// agent or codedeploy-local was killed.
+func (j *Journal) sweep(entries []fs.DirEntry) {
+	owned := map[string]bool{}
+	for id := range j.records {
+		owned[name(id)] = true
+	}
+	for _, e := range entries {
+		command, _, _ := strings.Cut(e.Name(), ".")
+		aside := strings.HasSuffix(e.Name(), asideSuffix)
+		if !aside && (!e.IsDir() || owned[command]) {
+			continue
+		}
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > keepLeftovers {
+			_ = os.RemoveAll(filepath.Join(j.dir, e.Name()))
+		}
+	}
 }
 
 const (

@@ -126,3 +126,35 @@ func TestAFullDiskKeepsTheResultInMemory(t *testing.T) {
 		t.Errorf("the result is lost: %+v", got)
 	}
 }
+
+func TestWhatBelongsToNoCommandIsRemovedAfterAWeek(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	r, err := j.Receive(journal.Record{HostCommandIdentifier: "a hook runs", At: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, young := []string{"local-1", "0123.1", "4567.json.unreadable"}, []string{"local-2", "89ab.1", "cdef.json.unreadable"}
+	for _, name := range append(append([]string{filepath.Base(j.HookRecord(r))}, old...), young...) {
+		if err := os.MkdirAll(filepath.Join(dir, name, "x"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lastMonth := time.Now().AddDate(0, -1, 0)
+	for _, name := range append([]string{filepath.Base(j.HookRecord(r))}, old...) {
+		if err := os.Chtimes(filepath.Join(dir, name), lastMonth, lastMonth); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, dir)
+	for _, name := range old {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			t.Error("it is still there:", name)
+		}
+	}
+	for _, name := range append([]string{filepath.Base(j.HookRecord(r))}, young...) {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
