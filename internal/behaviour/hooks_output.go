@@ -32,7 +32,7 @@ func (h *Host) scriptsLog(info stub.DeploymentInfo) []string {
 var _ = add(Protocol,
 	Case{Name: "the output of a hook that succeeds is not sent, but in scripts.log with time stamps and marks", Run: func(h *Host) {
 		h.Start()
-		info := h.hookInfo("#!/bin/sh\necho one; echo; printf 'two\\tthree\\n'; sleep 0.1; echo err >&2\n")
+		info := h.hookInfo("#!/bin/sh\necho one; echo; printf 'two\\tthree\\n'; sleep 0.5; echo err >&2\n")
 		h.Same("payload", `{"error_code":0,"script_name":"","message":"Succeeded: ","log":""}`, h.Event(info, "AfterInstall").Diagnostics.Payload)
 		h.Same("scripts.log", []string{
 			"LifecycleEvent - AfterInstall", "Script - hook.sh", "[stdout]one", "[stdout]", "[stdout]two\tthree", "[stderr]err",
@@ -131,7 +131,7 @@ var _ = add(Correctness,
 	}},
 	Case{Name: "12: bytes that are no UTF-8 keep code and log, with the bytes replaced", Run: func(h *Host) {
 		h.Start()
-		d := h.hook("#!/bin/sh\nprintf 'caf\\351 \\377\\376 ok\\n'\nhead -c 3000 /dev/urandom | tr -d '\\n' >&2\necho >&2\necho last\nexit 3\n")
+		d := h.hook("#!/bin/sh\nprintf 'caf\\351 \\377\\376 ok\\n'\nhead -c 3000 /dev/urandom | tr -d '\\n'\necho\necho last\nexit 3\n")
 		h.Failure(d, 4, "hook.sh", `exit code 3`)
 		h.Matches("log", `last`, d.Log)
 		if !utf8.ValidString(d.Payload) {

@@ -200,7 +200,7 @@ func failing(name, script, entry string, code int, message, log string) Case {
 var _ = add(Hooks,
 	failing("exit code 1 is code 4", "#!/bin/sh\nexit 1\n", "", 4, `exit code 1\b`, ""),
 	failing("exit code 255 is code 4", "#!/bin/sh\nexit 255\n", "", 4, `exit code 255\b`, ""),
-	failing("what the script said is in the log, with marks", "#!/bin/sh\necho out\nsleep 0.1\necho err >&2\nexit 2\n", "", 4, `exit code 2\b`, `\[stdout\]out\n\[stderr\]err\n`),
+	failing("what the script said is in the log, with marks", "#!/bin/sh\necho out\nsleep 0.5\necho err >&2\nexit 2\n", "", 4, `exit code 2\b`, `\[stdout\]out\n\[stderr\]err\n`),
 	failing("an interpreter that does not exist is code 4", "#!/no/such/interpreter\n", "", 4, `/no/such/interpreter`, `.*`),
 	failing("Windows line ends in the first line are code 4, and named", "#!/bin/sh\r\necho\r\n", "", 4, `(?i)CR ?LF|line end`, `.*`),
 	failing("a directory in place of a script is code 4", "#!/bin/sh\nrm \"$0\"; mkdir \"$0\"; exit 1\n", "", 4, `.`, ""),
