@@ -3,6 +3,7 @@ package behaviour
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -141,6 +142,23 @@ var _ = add(Permissions, Case{Name: "a context does not keep a host without SELi
 	h.begin()
 	h.Succeed(h.Release("zip", "files: [{source: a, destination: HOST/srv}]\npermissions: [{object: HOST/srv/a, mode: 600, context: {type: httpd_sys_content_t}}]", "echo a > a"))
 	h.HasTree("a 0600: a")
+}}, Case{Name: "semanage is told the context of each object by its real path, and told to forget it when the object goes", NeedsRoot: true, Run: func(h *Host) {
+	h.Shell("bin", `printf '#!/bin/sh\nfor a; do printf "[%%s]" "$a"; done >> HOST/semanage.calls; echo >> HOST/semanage.calls\n' > semanage; chmod 755 semanage
+printf '#!/bin/sh\n' > restorecon; chmod 755 restorecon`)
+	h.Setenv("PATH", h.Path("bin")+":"+os.Getenv("PATH"))
+	h.Shell(disk, "mkdir real; ln -s real site")
+	h.begin()
+	info := h.Succeed(h.Release("zip", "files: [{source: www, destination: HOST/srv/site}]\npermissions:\n"+
+		"  - {object: HOST/srv/site/a, mode: 600, context: {name: system_u, type: httpd_sys_content_t, range: \"s0:c1,c2,c3\"}}\n"+
+		"  - {object: HOST/srv/site/b c, context: {type: tmp_t}}", "mkdir www; echo a > www/a; echo b > 'www/b c'"))
+	a, b := h.Path(disk, "real", "a"), h.Path(disk, "real", "b c")
+	h.HasTree("real/\nreal/a 0600: a\n\"real/b c\": b\nsite -> real")
+	h.Same("calls of semanage", []string{"[fcontext][-a][-s][system_u][-t][httpd_sys_content_t][-r][s0:c1.c3][" + a + "]", "[fcontext][-a][-t][tmp_t][" + b + "]"}, h.Lines("semanage.calls"))
+	for _, path := range []string{a, b} {
+		h.Matches("the list for the next clean-up", "(?m)^semanage\x00"+path+"$", h.Owned(info.GroupID))
+	}
+	h.Succeed(h.Release("zip", "files:", "echo x > x"))
+	h.Same("calls of semanage", []string{"[fcontext][-d][" + a + "]", "[fcontext][-d][" + b + "]"}, slices.Sorted(slices.Values(h.Lines("semanage.calls")[2:])))
 }}, Case{Name: "a retained file's directory above is not the agent's to change", Run: func(h *Host) {
 	h.Shell(disk, "mkdir -m 700 site; echo mine > site/a; chmod 604 site/a")
 	before := h.changed(disk, "site", "a")

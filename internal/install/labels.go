@@ -73,7 +73,12 @@ func (p *Plan) oldLabels() []string {
 func (p *Plan) addLabelRules(ctx context.Context) error {
 	for _, o := range p.labelledObjects() {
 		known := slices.Contains(p.previous.labels, o.path)
-		if err := hostSELinux.addLabelRule(ctx, o.path, o.rule.Context, known); err != nil {
+		err := hostSELinux.addLabelRule(ctx, o.path, o.rule.Context, known)
+		if err != nil && !p.selinux {
+			p.labels = false // there is no policy to be changed, and nothing to be taken out of it
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("cannot add an SELinux rule: %w", err)
 		}
 	}

@@ -48,7 +48,7 @@ type Plan struct {
 	// Found by Preflight.
 	notes   []string // warnings
 	selinux bool     // it is enabled
-	labels  bool     // contexts are to be set
+	labels  bool     // contexts are to be put into the policy
 	tight   bool     // there is no room for old and new side by side
 }
 

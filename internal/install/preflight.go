@@ -57,12 +57,16 @@ func (p *Plan) checkSELinux(wrong *problems) {
 	if i < 0 {
 		return
 	}
-	if !p.selinux {
+	_, err := hostSELinux.tool()
+	if !p.selinux && err != nil {
 		p.note("the context of %q%s is not set: SELinux is not enabled on this host", p.rules[i].Object, p.at(p.rules[i].Pos))
 		return
 	}
 	p.labels = true
-	if _, err := hostSELinux.tool(); err != nil {
+	if !p.selinux { // as 1.x does: it counts from the day on which SELinux is enabled
+		p.note("the context of %q%s is only put into the policy: SELinux is not enabled on this host", p.rules[i].Object, p.at(p.rules[i].Pos))
+	}
+	if err != nil {
 		wrong.add("cannot set the context of %q%s: SELinux is enabled, but the program %q is missing; install the package that has it (policycoreutils-python-utils)",
 			p.rules[i].Object, p.at(p.rules[i].Pos), hostSELinux.semanage)
 	}

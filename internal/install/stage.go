@@ -119,7 +119,7 @@ func (p *Plan) withRule(a attrs, d *dir) attrs {
 	if r.ACLs != nil {
 		a.Access, a.Default = effectiveACL(r.acl, a.Mode)
 	}
-	if r.Context != nil && p.labels {
+	if r.Context != nil && p.selinux {
 		a.Label = []byte(label(string(a.Label), r.Context))
 	} else {
 		a.Label = nil

@@ -39,7 +39,7 @@ func (p *Plan) wish(f *file) wish {
 		w.acl = true
 		w.access, _ = effectiveACL(r.acl, w.mode)
 	}
-	if p.labels {
+	if p.selinux {
 		w.context = r.Context
 	}
 	return w
