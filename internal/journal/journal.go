@@ -116,20 +116,20 @@ func Open(dir string) (*Journal, []error, error) {
 // keepLeftovers is how long what belongs to no command any more can be looked at.
 const keepLeftovers = 7 * 24 * time.Hour
 
-// sweep removes records that were put aside long ago, and directories of hooks without a record, which are left where an
-// agent or codedeploy-local was killed.
+// sweep removes what agents and codedeploy-local left where they were killed: directories of hooks whose command is
+// reported, and after a while those that belong to no command, and records that were put aside.
 func (j *Journal) sweep(entries []fs.DirEntry) {
-	owned := map[string]bool{}
-	for id := range j.records {
-		owned[name(id)] = true
+	reported := map[string]bool{}
+	for id, r := range j.records {
+		reported[name(id)] = r.Phase == Reported
 	}
 	for _, e := range entries {
 		command, _, _ := strings.Cut(e.Name(), ".")
-		aside := strings.HasSuffix(e.Name(), asideSuffix)
-		if !aside && (!e.IsDir() || owned[command]) {
-			continue
-		}
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > keepLeftovers {
+		ended, owned := reported[command]
+		info, err := e.Info()
+		switch {
+		case err != nil, !e.IsDir() && !strings.HasSuffix(e.Name(), asideSuffix), owned && !ended:
+		case owned && e.IsDir(), time.Since(info.ModTime()) > keepLeftovers:
 			_ = os.RemoveAll(filepath.Join(j.dir, e.Name()))
 		}
 	}

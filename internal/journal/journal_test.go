@@ -158,3 +158,22 @@ func TestWhatBelongsToNoCommandIsRemovedAfterAWeek(t *testing.T) {
 		}
 	}
 }
+
+func TestTheRecordsOfAReportedHookDoNotOutliveTheAgentThatWasKilled(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := open(t, dir)
+	r, err := j.Done(journal.Record{HostCommandIdentifier: "x", At: time.Now()}, journal.Result{Status: "Succeeded"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.End(r); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(j.HookRecord(r), 0o700); err != nil { // End was cut short
+		t.Fatal(err)
+	}
+	open(t, dir)
+	if _, err := os.Stat(j.HookRecord(r)); err == nil {
+		t.Error("they are still there")
+	}
+}
