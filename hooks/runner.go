@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -109,11 +110,21 @@ func closeOnExec() {
 // when the agent itself was started with it ignored. The channel tells of those that end a runner with nothing left to
 // report.
 func catchSignals() <-chan os.Signal {
+	heedRealTimeSignals()
 	others := make(chan os.Signal, 1)
 	signal.Notify(others, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM)
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGTERM)
 	return ended
+}
+
+// heedRealTimeSignals gives the signals from 32 on their default action, which package signal cannot do for all of
+// them. Programs such as make start their children with one ignored.
+func heedRealTimeSignals() {
+	var defaults [4]uint64 // the kernel's struct sigaction: SIG_DFL, no flags, an empty mask
+	for sig := uintptr(32); sig <= 64; sig++ {
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&defaults)), 0, 8, 0, 0)
+	}
 }
 
 // event runs the scripts.
