@@ -27,6 +27,7 @@ var _ = add(Protocol,
 		for _, c := range commands {
 			names = append(names, c.Name)
 			h.Same(c.Name, []string{"GetDeploymentSpecification", "PutHostCommandAcknowledgement", "PutHostCommandComplete"}, h.Operations(c))
+			h.Same("report of "+c.Name, `{"error_code":0,"script_name":"","message":"Succeeded: ","log":""}`, h.Diagnostics(c).Payload)
 		}
 		h.Same("the commands", []string{"ApplicationStop", "DownloadBundle", "BeforeInstall", "Install", "AfterInstall", "ApplicationStart", "ValidateService"}, names)
 		h.Same("what the hook left", []string{"AfterInstall of " + info.ID}, h.Lines("trace"))
