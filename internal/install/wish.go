@@ -29,6 +29,10 @@ func (p *Plan) wish(f *file) wish {
 	r := &p.rules[f.rule-1]
 	w.mode = r.mode(w.mode)
 	w.ordered = r.uid >= 0 || r.gid >= 0
+	if _, set := r.FileMode(); w.ordered && !set {
+		// As in 1.x: a program that ran as the builder's user must not come to run as the new owner unasked.
+		w.mode &^= unix.S_ISUID | unix.S_ISGID
+	}
 	if r.uid >= 0 {
 		w.uid = uint32(r.uid)
 	}
