@@ -52,10 +52,6 @@ func reexecute(cli *commandLine, self *instance, log *zap.Logger) error {
 	if err != nil {
 		return err
 	}
-	// What had to be finished first may have taken long; the program or the configuration may be others by now.
-	if err := checkNewImage(context.Background(), cli); err != nil {
-		return err
-	}
 	// Nobody is to be started meanwhile who would inherit the lock.
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()

@@ -19,7 +19,7 @@ import (
 // downloading brings an agent into the middle of a download that takes long enough for signals.
 func (w *world) downloading() *stub.Deployment {
 	w.Helper()
-	if _, err := w.server.Fault(fault.Fault{Service: "s3", Operation: "GetObject", Kind: fault.Stall, After: 10, Delay: 3 * time.Second}); err != nil {
+	if _, err := w.server.Fault(fault.Fault{Service: "s3", Operation: "GetObject", Kind: fault.Stall, After: 10, Delay: 6 * time.Second}); err != nil {
 		w.Fatal(err)
 	}
 	w.start()
@@ -124,7 +124,7 @@ func TestTheConfigurationBreaksWhileAReloadWaits(t *testing.T) {
 	if info := w.finish(d); info.Status != stub.Succeeded {
 		t.Errorf("the download is %s", info.Status)
 	}
-	w.await("the refusal", func() bool { return w.countInLog("The reload failed") > 0 })
+	w.await("the refusal", func() bool { return w.countInLog("The reload is refused") > 0 })
 	info := w.deploy(stub.DeployOptions{Revision: w.revision(map[string]string{
 		"appspec.yml": w.appSpec("AfterInstall"), "hook.sh": w.traced("ls -l /proc/self/fd/ >> " + w.dir + "/trace"), "www/x": "x",
 	})})

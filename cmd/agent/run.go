@@ -128,6 +128,10 @@ func runOnce(cli *commandLine, c *config.Config, health *agent.Health, log *zap.
 	depart, stopSignals := handleSignals(cli, log)
 	log.Info("The agent starts.", zap.String("version", version), zap.Int("pid", os.Getpid()))
 	how, err := runUntil(depart, c, health, log)
+	// What had to be finished first may have taken long; the program or the configuration may be others by now.
+	for err == nil && how == agent.Reload && !mayReload(context.Background(), cli, log) {
+		how, err = runUntil(depart, c, health, log)
+	}
 	stopSignals()
 	for next := range depart { // whoever asks for an end is heard to the last moment
 		if next == agent.Stop {
