@@ -43,7 +43,7 @@ func localUsage(w io.Writer, f *pflag.FlagSet) {
 	_, _ = fmt.Fprintf(w, `Usage: %s [flags]
 
 Deploy a bundle on this host without the CodeDeploy service: the same steps and scripts as a real
-deployment. Exit code 0 when it succeeded, else 1.
+deployment. Exit code 0 when a deployment succeeded, else 1, also after this help.
 
 Flags:
 %s`, localProgram, f.FlagUsagesWrapped(100))
@@ -53,10 +53,10 @@ func runLocal(args []string) int {
 	var l localCommand
 	f := l.flags()
 	showVersion := f.BoolP("version", "v", false, "Print the version and exit.")
-	switch err := f.Parse(args); {
+	switch err := f.Parse(args); { // as in 1.x only a deployment that succeeded exits with 0
 	case errors.Is(err, pflag.ErrHelp):
 		localUsage(os.Stdout, f)
-		return 0
+		return 1
 	case err != nil:
 		fmt.Printf("ERROR: %v; try: %s --help\n", err, localProgram)
 		return 1
@@ -65,7 +65,7 @@ func runLocal(args []string) int {
 		return 1
 	case *showVersion:
 		fmt.Println(version)
-		return 0
+		return 1
 	}
 	switch err := l.deploy(); {
 	case err == nil:
