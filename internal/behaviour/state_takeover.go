@@ -218,8 +218,8 @@ var _ = add(State,
 		h.Same("the list", h.Path(disk, "site", "b")+"\n", h.Owned(info.GroupID))
 	}},
 	Case{Name: "install.json tells what was done in the words of 1.x", Run: func(h *Host) {
+		me, group := strings.TrimSpace(h.Shell(disk, "id -un")), strings.TrimSpace(h.Shell(disk, "id -gn"))
 		h.begin()
-		me, group := strings.TrimSpace(h.Shell("", "id -un")), strings.TrimSpace(h.Shell("", "id -gn"))
 		info := h.Succeed(h.Release("tar", "files: [{source: www, destination: HOST/srv/site}]\npermissions:\n"+
 			"  - {object: HOST/srv/site/a, mode: 640, owner: "+me+", group: "+group+", acls: [\"u:daemon:r\", \"g:bin:rw\"]}\n  - {object: HOST/srv/site/sub, mode: \"0755\"}\n  - {object: HOST/srv/site, pattern: sub, mode: 75}",
 			"mkdir -p www/sub; echo a > www/a; echo b > www/sub/b"))
