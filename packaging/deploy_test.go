@@ -1,7 +1,10 @@
 package packaging
 
 import (
+	"cmp"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -144,29 +147,66 @@ func TestDeploymentsOnABootedHost(t *testing.T) {
 	})
 }
 
+// TestNetworkAwayAtBoot boots a host that reaches neither the service nor the instance metadata, for 8 seconds or
+// $CODEDEPLOY_TEST_AWAY_SECONDS: nothing waits for the agent, the agent waits for the network.
 func TestNetworkAwayAtBoot(t *testing.T) {
-	s := newSite(t, lab.Options{})
-	s.installRPM(oldVersion)
-	s.Unplug()
+	lab.Require(t)
+	for name, c := range map[string]struct {
+		site        func(*testing.T, lab.Options) *site
+		leave, back func(*lab.Guest)
+	}{
+		"on-premises, no cable": {newSite, (*lab.Guest).Unplug, (*lab.Guest).Plug},
+		"EC2, packets vanish":   {newInstanceSite, (*lab.Guest).Swallow, (*lab.Guest).Deliver},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bootWithoutNetwork(t, c.site(t, lab.Options{}), c.leave, c.back)
+		})
+	}
+}
+
+func bootWithoutNetwork(t *testing.T, s *site, leave, back func(*lab.Guest)) {
+	rpm := bring(s.Guest, packages(t, oldVersion).rpm())[0]
+	leave(s.Guest)
+	began := time.Now()
+	s.Sh("rpm --force-debian -i --nosignature %s", rpm)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("rpm -i took %v", took)
+	}
+	awaitActive(s.Guest, 3*time.Second)
 	s.Reboot()
 	awaitActive(s.Guest, 3*time.Second)
+	if jobs := s.Sh("systemctl list-jobs --no-legend"); jobs != "" {
+		t.Errorf("the boot still waits for %s", jobs)
+	}
 	pid := mainPID(s.Guest)
-	time.Sleep(8 * time.Second) // long enough for several attempts
+	time.Sleep(awaySeconds(t)) // long enough for several attempts
 	if got := mainPID(s.Guest); got != pid || show(s.Guest, "NRestarts") != "0" {
 		t.Errorf("main pid %s became %s", pid, got)
 	}
 	if got := s.Sh("codedeploy-agent status >/dev/null; echo $?"); got != "0" && got != "1" {
 		t.Errorf("status exits with %s", got)
 	}
-	s.Plug()
-	back := time.Now()
-	s.awaitPoll(back)
-	if took := time.Since(back); took > 15*time.Second {
+	back(s.Guest)
+	returned := time.Now()
+	s.awaitPoll(returned)
+	took := time.Since(returned)
+	t.Logf("the first poll came %v after the network", took)
+	if took > 15*time.Second {
 		t.Errorf("the first poll came %v after the network", took)
 	}
 	if got := mainPID(s.Guest); got != pid {
 		t.Errorf("main pid %s became %s", pid, got)
 	}
+}
+
+func awaySeconds(t *testing.T) time.Duration {
+	text := cmp.Or(os.Getenv("CODEDEPLOY_TEST_AWAY_SECONDS"), "8")
+	seconds, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("CODEDEPLOY_TEST_AWAY_SECONDS=%s is no number of seconds", text)
+	}
+	return time.Duration(seconds) * time.Second
 }
 
 func TestPowerFailsInTheMiddleOfAHook(t *testing.T) {

@@ -2,7 +2,9 @@ package packaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,8 +22,18 @@ type site struct {
 	service *stub.Server
 }
 
-// newSite boots a guest with the configuration of a host that the service knows. No agent is installed yet.
+// newSite boots a guest with the configuration of an on-premises host that the service knows. No agent is installed
+// yet.
 func newSite(t *testing.T, o lab.Options) *site {
+	return newSiteOf(t, o, func(service *stub.Server) (*stub.Host, error) { return service.AddHost(stub.Host{Name: "guest"}) })
+}
+
+// newInstanceSite boots one as an EC2 instance: the agent asks the instance metadata who it is.
+func newInstanceSite(t *testing.T, o lab.Options) *site {
+	return newSiteOf(t, o, func(service *stub.Server) (*stub.Host, error) { return service.AddInstance(), nil })
+}
+
+func newSiteOf(t *testing.T, o lab.Options, known func(*stub.Server) (*stub.Host, error)) *site {
 	t.Helper()
 	s := &site{Guest: lab.Boot(t, o), t: t}
 	var err error
@@ -29,7 +41,7 @@ func newSite(t *testing.T, o lab.Options) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.service.Close)
-	host, err := s.service.AddHost(stub.Host{Name: "guest"})
+	host, err := known(s.service)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,10 +55,18 @@ func newSite(t *testing.T, o lab.Options) *site {
 	}
 	for _, name := range []string{"codedeployagent.yml", "codedeploy.onpremises.yml"} {
 		text, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) { // an instance has no on-premises file
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		s.WriteFile("/etc/codedeploy-agent/conf/"+name, string(text), 0o600)
+	}
+	for _, variable := range host.Environment() {
+		name, _, _ := strings.Cut(variable, "=")
+		s.Sh("mkdir -p /etc/systemd/system/%s.d", service)
+		s.WriteFile("/etc/systemd/system/"+service+".d/stub.conf", "[Service]\nEnvironment="+name+"="+endpoint+"\n", 0o644)
 	}
 	return s
 }

@@ -26,21 +26,27 @@ func TestPowerLossIsAllOldOrAllNew(t *testing.T) {
 			if _, err := exec.LookPath(mkfs[0]); err != nil {
 				t.Skip("NOT RUN HERE (needs " + mkfs[0] + "): " + t.Name())
 			}
-			dir := t.TempDir()
-			image, mnt := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
-			must(t, os.WriteFile(image, nil, 0o600))
-			must(t, os.Truncate(image, 400<<20))
-			must(t, os.Mkdir(mnt, 0o755))
-			if out, err := exec.Command(mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v %s", mkfs[0], err, out)
-			}
-			if out, err := exec.Command("mount", "-o", "loop", image, mnt).CombinedOutput(); err != nil {
-				t.Skipf("NOT RUN HERE (cannot mount: %s): %s", out, t.Name())
-			}
-			t.Cleanup(func() { _ = exec.Command("umount", "-l", mnt).Run() })
+			image, mnt := ownImage(t, t.TempDir(), mkfs, 400<<20)
 			losePowerOften(t, image, mnt)
 		})
 	}
+}
+
+// ownImage makes a file system in a file of a directory and mounts it until the test ends.
+func ownImage(t testing.TB, dir string, mkfs []string, size int64) (image, mnt string) {
+	t.Helper()
+	image, mnt = filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
+	must(t, os.WriteFile(image, nil, 0o600))
+	must(t, os.Truncate(image, size))
+	must(t, os.Mkdir(mnt, 0o755))
+	if out, err := exec.Command(mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v %s", mkfs[0], err, out)
+	}
+	if out, err := exec.Command("mount", "-o", "loop", image, mnt).CombinedOutput(); err != nil {
+		t.Skipf("NOT RUN HERE (cannot mount: %s): %s", out, t.Name())
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", "-l", mnt).Run() })
+	return image, mnt
 }
 
 // inOwnMountNamespace runs the test again where nobody else sees its mounts: a process that had started in a copy of

@@ -95,6 +95,17 @@ func (g *Guest) Unplug() { g.mustIP("link", "set", g.network.link, "down") }
 // Plug brings the guest's network back.
 func (g *Guest) Plug() { g.mustIP("link", "set", g.network.link, "up") }
 
+// Swallow lets everything that the guest sends to the host vanish without an answer, as a security group does it; Deliver
+// ends that.
+func (g *Guest) Swallow() {
+	g.mustIP("-n", g.network.name, "neigh", "replace", g.network.host, "lladdr", "02:00:00:00:00:01", "dev", "host0", "nud", "permanent")
+}
+
+// Deliver lets the guest reach the host again.
+func (g *Guest) Deliver() {
+	g.mustIP("-n", g.network.name, "neigh", "del", g.network.host, "dev", "host0")
+}
+
 func (g *Guest) mustIP(args ...string) {
 	g.t.Helper()
 	if err := ip(args...); err != nil {
