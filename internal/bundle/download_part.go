@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -116,13 +117,16 @@ func newPartList(total, size int64) *partList {
 	return l
 }
 
-// claim returns the next part for a connection, waiting until there is one; nil when all are done or ctx has ended. The
-// caller wakes claims up when ctx ends.
+// claim returns a part for a connection, waiting until there is one; nil when all are done or ctx has ended. The caller
+// wakes claims up when ctx ends.
+//
+// The last ones go first: the first answer brings the object from its beginning, and what is asked for twice is sent in
+// vain.
 func (l *partList) claim(ctx context.Context, me int) *part {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.left > 0 && ctx.Err() == nil {
-		for i := range l.parts {
+		for i := range slices.Backward(l.parts) {
 			if p := &l.parts[i]; p.owner == 0 && !p.done {
 				p.owner = me
 				return p

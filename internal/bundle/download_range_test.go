@@ -103,33 +103,34 @@ func TestPartsAreHandedOutOnce(t *testing.T) {
 	l := newPartList(40, 10)
 	const stream, other = 1, 2
 	p0 := l.claimAt(0, stream)
-	p1 := l.claim(t.Context(), other)
-	if p1 == nil || p1.start != 10 {
-		t.Fatal("the next part is not handed out")
-	}
-	if got := l.claimAt(10, stream); got != p1 {
-		t.Error("a part whose bytes have not begun to come is not taken over")
-	}
-	if l.begin(p1, other) {
-		t.Error("the connection that lost its part may begin it")
-	}
-	if _, mine := l.at(p1, other); mine {
-		t.Error("the connection that lost its part still owns it")
+	p3 := l.claim(t.Context(), other)
+	if p3 == nil || p3.start != 30 {
+		t.Fatal("the last part is not handed out first")
 	}
 	p2 := l.claim(t.Context(), other)
-	if !l.begin(p2, other) || l.claimAt(20, stream) != nil {
+	if got := l.claimAt(20, stream); got != p2 {
+		t.Error("a part whose bytes have not begun to come is not taken over")
+	}
+	if l.begin(p2, other) {
+		t.Error("the connection that lost its part may begin it")
+	}
+	if _, mine := l.at(p2, other); mine {
+		t.Error("the connection that lost its part still owns it")
+	}
+	if !l.begin(p3, other) || l.claimAt(30, stream) != nil {
 		t.Error("a part that has begun was taken over")
 	}
-	p2.at = 25
-	l.release(p2, stream)
-	if p := l.claim(t.Context(), stream); p == nil || p.start != 30 {
+	p3.at = 35
+	l.release(p3, stream)
+	p1 := l.claim(t.Context(), stream)
+	if p1 == nil || p1.start != 10 {
 		t.Error("a stranger released a part")
 	}
-	l.release(p2, other)
-	if p := l.claim(t.Context(), stream); p != p2 || p.at != 25 {
+	l.release(p3, other)
+	if p := l.claim(t.Context(), stream); p != p3 || p.at != 35 {
 		t.Error("a part that was given up is not gone on with")
 	}
-	for _, p := range []*part{p0, p1, p2, &l.parts[3]} {
+	for _, p := range []*part{p0, p1, p2, p3} {
 		l.finish(p)
 	}
 	if !l.complete() || l.claim(t.Context(), other) != nil {

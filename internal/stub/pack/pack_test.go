@@ -47,6 +47,7 @@ func TestOtherToolsUnpackTheSameTree(t *testing.T) {
 			out := t.TempDir()
 			cmd := exec.Command(tool, append(tools[kind][1:], file)...)
 			cmd.Dir = out
+			cmd.Env = append(os.Environ(), "LC_ALL=C.UTF-8") // in another one unzip changes names
 			if text, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, text)
 			}
