@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -31,7 +33,8 @@ func BenchmarkEndToEnd(b *testing.B) {
 		{"20000 files as tar", "tar", manyFiles(20000, 1<<10, 8<<10), "tar -xpf ../bundle"},
 		{"source tree as zip", "zip", manyFiles(4500, 2<<10, 20<<10), "unzip -qo ../bundle"},
 		{"source tree as tgz", "tgz", manyFiles(4500, 2<<10, 20<<10), "tar -zxpf ../bundle"},
-		{"200 MB file as tgz", "tgz", manyFiles(1, 200<<20, 200<<20), "tar -zxpf ../bundle"},
+		{"200 MB of text as tgz", "tgz", manyFiles(1, 200<<20, 200<<20), "tar -zxpf ../bundle"},
+		{"200 MB of random bytes as tgz", "tgz", randomFile(200 << 20), "tar -zxpf ../bundle"},
 		{"200 MB file as tar", "tar", manyFiles(1, 200<<20, 200<<20), "tar -xpf ../bundle"},
 	} {
 		b.Run(strings.ReplaceAll(c.name, " ", "-"), func(b *testing.B) {
@@ -194,6 +197,19 @@ func manyFiles(n, smallest, largest int) func(*testing.B, string) {
 			if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
 				b.Fatal(err)
 			}
+		}
+	}
+}
+
+// randomFile fills a directory with one file that cannot be compressed, as programs and images hardly can.
+func randomFile(size int64) func(*testing.B, string) {
+	return func(b *testing.B, dir string) {
+		f, err := os.Create(filepath.Join(dir, "large"))
+		if err == nil {
+			_, err = io.CopyN(f, rand.NewChaCha8([32]byte{1}), size)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

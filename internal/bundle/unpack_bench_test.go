@@ -26,11 +26,13 @@ type benchBundle struct {
 	name         string
 	count        int
 	small, large int
+	random       bool // the content cannot be compressed
 }
 
 var (
-	manySmall = benchBundle{"20000 files of 1-8 KiB", 20_000, 1 << 10, 8 << 10}
-	oneLarge  = benchBundle{"one file of 200 MB", 1, 200 << 20, 200 << 20}
+	manySmall = benchBundle{"20000 files of 1-8 KiB", 20_000, 1 << 10, 8 << 10, false}
+	oneLarge  = benchBundle{"one file of 200 MB", 1, 200 << 20, 200 << 20, false}
+	oneRandom = benchBundle{"one random file of 200 MB", 1, 200 << 20, 200 << 20, true}
 )
 
 // benchText is text that compresses about as well as sources do.
@@ -77,7 +79,10 @@ func (b benchBundle) make(t testing.TB, dir, kind string) string {
 	case "zip":
 		zw = zip.NewWriter(out)
 	}
-	text, r := newBenchText(), rand.New(rand.NewPCG(3, 4))
+	content, r := io.Reader(newBenchText()), rand.New(rand.NewPCG(3, 4))
+	if b.random {
+		content = rand.NewChaCha8([32]byte{1})
+	}
 	for i := range b.count {
 		size := int64(b.small + r.IntN(b.large-b.small+1))
 		name := fmt.Sprintf("app/module-%03d/file-%05d.txt", i/100, i)
@@ -91,7 +96,7 @@ func (b benchBundle) make(t testing.TB, dir, kind string) string {
 			err = w.WriteHeader(&tar.Header{Name: name, Size: size, Mode: 0o644, ModTime: archiveTime, Typeflag: map[bool]byte{true: tar.TypeDir, false: tar.TypeReg}[b.small < 0]})
 		}
 		must(t, err)
-		_, err = io.CopyN(to, text, size)
+		_, err = io.CopyN(to, content, size)
 		must(t, err)
 	}
 	if zw != nil {
@@ -121,6 +126,7 @@ func BenchmarkAgainstTheShellTools(b *testing.B) {
 		{oneLarge, "zip", []string{"unzip", "-qo"}},
 		{oneLarge, "tgz", []string{"tar", "-zxpf"}},
 		{oneLarge, "tar", []string{"tar", "-xpf"}},
+		{oneRandom, "tgz", []string{"tar", "-zxpf"}},
 	} {
 		b.Run(c.bundle.name+" as "+c.kind, func(b *testing.B) {
 			needProgram(b, c.peer[0])
@@ -193,7 +199,7 @@ func childUnpack(archive, kind, dst string) *exec.Cmd {
 
 // BenchmarkMemory reports the largest resident size of a process that does nothing but unpack.
 func BenchmarkMemory(b *testing.B) {
-	for _, bundle := range []benchBundle{{"one small file", 1, 10, 10}, manySmall, oneLarge, {"200000 empty files", 200_000, 0, 0}, {"200000 directories", 200_000, -1, -1}} {
+	for _, bundle := range []benchBundle{{"one small file", 1, 10, 10, false}, manySmall, oneLarge, {"200000 empty files", 200_000, 0, 0, false}, {"200000 directories", 200_000, -1, -1, false}} {
 		for _, kind := range []string{"zip", "tgz", "tar"} {
 			b.Run(bundle.name+" as "+kind, func(b *testing.B) {
 				dir := fastTemp(b)

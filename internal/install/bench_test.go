@@ -95,7 +95,7 @@ func freshExt4(b *testing.B) (string, func()) {
 		b.Skip("NOT RUN HERE (needs root to mount a file system): " + b.Name())
 	}
 	dir, remove := anywhere(b)
-	_, mnt := ownImage(b, dir, []string{"mkfs.ext4", "-q", "-F"}, 1<<30)
+	_, mnt := ownImage(b, dir, []string{"mkfs.ext4", "-q", "-F", "-N", "200000"}, 1<<30)
 	return mnt, func() {
 		must(b, exec.Command("umount", mnt).Run())
 		remove()
