@@ -187,6 +187,9 @@ func TestRapidReloadsKeepTheProcessTheLockAndTheHook(t *testing.T) {
 		t.Errorf("the hook is reported as %+v, trace %v", events[i].Diagnostics, w.lines("trace"))
 	}
 	w.await("a reload to be over", func() bool { return w.countInLog("The agent starts.") > 1 })
+	if n := w.countInLog("reload is refused"); n > 0 {
+		t.Errorf("%d reloads were refused", n)
+	}
 	if got := w.lines(w.pidFile()); len(got) != 1 || got[0] != fmt.Sprint(pid) {
 		t.Errorf("the pid file says %v, the process is %d", got, pid)
 	}

@@ -194,7 +194,7 @@ func handleSignals(cli *commandLine, log *zap.Logger) (depart <-chan agent.Depar
 // mayReload asks the installed program whether it could go on with this configuration.
 func mayReload(ctx context.Context, cli *commandLine, log *zap.Logger) bool {
 	err := checkNewImage(ctx, cli)
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // else the agent is leaving already, and nobody needs the answer
 		log.Error("The reload is refused; the agent goes on as it is.", zap.Error(err))
 	}
 	return err == nil
