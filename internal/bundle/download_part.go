@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 )
 
@@ -126,7 +125,7 @@ func (l *partList) claim(ctx context.Context, me int) *part {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.left > 0 && ctx.Err() == nil {
-		for i := range slices.Backward(l.parts) {
+		for i := len(l.parts) - 1; i >= 0; i-- { // by index: what others are filling is not read
 			if p := &l.parts[i]; p.owner == 0 && !p.done {
 				p.owner = me
 				return p

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -55,6 +56,13 @@ func newFakeS3(t testing.TB, size int) *fakeS3 {
 		f.Close()
 	})
 	return f
+}
+
+// heads returns those of the requests so far; more may come, from connections that nobody needs any more.
+func (f *fakeS3) heads() []http.Header {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.seen)
 }
 
 var (

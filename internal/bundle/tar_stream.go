@@ -2,7 +2,6 @@ package bundle
 
 import (
 	"bufio"
-	"bytes"
 	"compress/bzip2"
 	"context"
 	"errors"
@@ -10,7 +9,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -285,11 +283,7 @@ func openTarStream(f *os.File, kind archiveKind, warn func(string, ...any)) (r i
 	const ahead = 128 << 10
 	switch kind {
 	case kindGzip:
-		g := &gzipStream{in: bufio.NewReaderSize(f, ahead), warn: warn}
-		g.z, err = gzip.NewReader(g.in)
-		if err == nil {
-			g.z.Multistream(false)
-		}
+		g, err := newGzipStream(bufio.NewReaderSize(f, ahead), warn)
 		return &sureReader{r: g}, func() {}, err
 	case kindZstd:
 		z, err := zstd.NewReader(bufio.NewReaderSize(f, ahead), zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -325,51 +319,13 @@ func (s *sureReader) failure() error {
 	return s.err
 }
 
-// gzipStream reads a gzip file of one or more members, as gzip(1) does: zeros after the last one are ignored, and so
-// is anything else, with a warning.
-type gzipStream struct {
-	in   *bufio.Reader
-	z    *gzip.Reader
-	warn func(string, ...any)
-}
-
-func (g *gzipStream) Read(p []byte) (int, error) {
-	n, err := g.z.Read(p)
-	if err != io.EOF {
-		return n, err
-	}
-	return n, g.next()
-}
-
-// next begins the member that follows and returns io.EOF when there is none.
-func (g *gzipStream) next() error {
-	for {
-		head, err := g.in.Peek(2)
-		switch {
-		case len(head) == 0:
-			return err
-		case head[0] == 0:
-			_, _ = g.in.Discard(1)
-			continue
-		case !bytes.Equal(head, []byte{0x1f, 0x8b}):
-			g.warn("bytes after the end of the gzip data were ignored")
-			return io.EOF
-		}
-		if err := g.z.Reset(g.in); err != nil {
-			return err
-		}
-		g.z.Multistream(false)
-		return nil
-	}
-}
-
 // tarStreamReason puts a decompressor's error into words.
 func tarStreamReason(err error, kind archiveKind) string {
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "it ends too early"
-	case errors.Is(err, gzip.ErrChecksum):
-		return "the checksum of the gzip data is wrong"
+	case errors.Is(err, errGzipSum), errors.Is(err, errGzipHead):
+		return err.Error()
 	case errors.Is(err, zstd.ErrWindowSizeExceeded), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return "it needs more than 128 MiB of memory to decompress (zstd --long)"
 	case kind != kindTar:

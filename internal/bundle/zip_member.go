@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -8,8 +9,9 @@ import (
 	"io"
 	"os"
 
-	"github.com/klauspost/compress/flate"
 	"golang.org/x/sys/unix"
+
+	"codedeploy-agent/internal/inflate"
 )
 
 // The ways of storing a member that a bundle may use.
@@ -85,7 +87,8 @@ type zipMember struct {
 	window  windowReader
 	out     []byte
 	packed  bytes.Reader
-	inflate io.ReadCloser // also a flate.Resetter
+	large   *bufio.Reader // over members that are larger than the window
+	inflate *inflate.Reader
 }
 
 func newZipMember(f *os.File, size int64, window int) *zipMember {
@@ -105,27 +108,41 @@ func (m *zipMember) locate(e *zipEntry) (offset int64, err error) {
 	return e.offset + zipLocalLen + names, nil
 }
 
-// reader returns the data of a member as it is stored: from the window, or from the file when it is larger.
-func (m *zipMember) reader(e *zipEntry, offset int64) (io.Reader, error) {
-	if e.packed > int64(len(m.window.buf)) {
-		return io.NewSectionReader(m.window.f, offset, e.packed), nil
-	}
-	b, err := m.window.bytes(offset, int(e.packed))
-	m.packed.Reset(b)
-	return &m.packed, err
-}
-
 // content returns the data of a member as it was.
 func (m *zipMember) content(e *zipEntry, offset int64) (io.Reader, error) {
-	r, err := m.reader(e, offset)
-	if err != nil || e.method == zipStored {
-		return r, err
+	if e.packed > int64(len(m.window.buf)) {
+		return m.contentOf(io.NewSectionReader(m.window.f, offset, e.packed), e), nil
 	}
+	b, err := m.window.bytes(offset, int(e.packed))
+	if err != nil {
+		return nil, err
+	}
+	if e.method == zipStored {
+		m.packed.Reset(b)
+		return &m.packed, nil
+	}
+	m.inflater().ResetBytes(b)
+	return m.inflate, nil
+}
+
+// contentOf returns the data of a member that is larger than the window.
+func (m *zipMember) contentOf(packed io.Reader, e *zipEntry) io.Reader {
+	if e.method == zipStored {
+		return packed
+	}
+	if m.large == nil {
+		m.large = bufio.NewReaderSize(nil, 128<<10)
+	}
+	m.large.Reset(packed)
+	m.inflater().Reset(m.large)
+	return m.inflate
+}
+
+func (m *zipMember) inflater() *inflate.Reader {
 	if m.inflate == nil {
-		m.inflate = flate.NewReader(r)
-		return m.inflate, nil
+		m.inflate = new(inflate.Reader)
 	}
-	return m.inflate, m.inflate.(flate.Resetter).Reset(r, nil)
+	return m.inflate
 }
 
 // unpack hands the content of a member to sink, in one piece if it fits the buffer, and checks size and checksum.
