@@ -22,7 +22,7 @@ const firstContact = 12 * time.Second
 // poll asks for commands until the agent leaves.
 func (a *Agent) poll() {
 	backoff := codedeploy.Backoff{Max: firstContact}
-	failures := 0
+	failures, empty := 0, 0
 	for a.leaving.Err() == nil {
 		a.Health.beat(a.longestPoll())
 		began := time.Now()
@@ -47,9 +47,16 @@ func (a *Agent) poll() {
 			continue
 		}
 		backoff.Reset()
-		if command == nil || !a.dispatch(*command) {
-			a.idle()
+		if command != nil && a.dispatch(*command) {
+			continue
 		}
+		if empty++; a.busy() {
+			empty = 0
+		}
+		if empty == restAfter {
+			rest()
+		}
+		a.idle()
 	}
 }
 
