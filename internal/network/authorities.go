@@ -29,7 +29,7 @@ func authorities(getenv func(string) string) (*x509.CertPool, error) {
 	var pool *x509.CertPool
 	for _, name := range authorityVariables {
 		path := getenv(name)
-		if path == "" {
+		if path == "" || path == systemBundle() {
 			continue
 		}
 		if pool == nil {
@@ -47,12 +47,23 @@ func systemAuthorities() *x509.CertPool {
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	for _, path := range systemBundles {
-		if pem, err := os.ReadFile(path); err == nil && pool.AppendCertsFromPEM(pem) {
-			break
-		}
+	if bundle := systemBundle(); bundle != "" {
+		_ = addFile(pool, bundle)
 	}
 	return pool
+}
+
+// systemBundle is the file with the authorities of this system, empty when there is none. Variables that name it add
+// nothing, and reading it before it is needed would double the time that the agent takes to start.
+func systemBundle() string {
+	i := slices.IndexFunc(systemBundles, func(path string) bool {
+		info, err := os.Stat(path)
+		return err == nil && info.Size() > 0
+	})
+	if i < 0 {
+		return ""
+	}
+	return systemBundles[i]
 }
 
 // add reads a file of certificates in PEM, or the files *.pem, *.crt and *.cer of a directory.

@@ -143,6 +143,18 @@ func TestAuthoritiesOfTheEnvironmentAreAdded(t *testing.T) {
 	}
 }
 
+func TestTheSystemsAuthoritiesAreNotReadBeforeTheyAreNeeded(t *testing.T) {
+	bundle := systemBundle()
+	if bundle == "" {
+		t.Skip("NOT RUN HERE (needs the certificates of a system, in one file): " + t.Name())
+	}
+	for _, variable := range authorityVariables {
+		if pool, err := authorities(environment(variable + "=" + bundle)); pool != nil || err != nil {
+			t.Errorf("%s: they were read, %v", variable, err)
+		}
+	}
+}
+
 func TestFilesThatCannotBeUsedAreNamed(t *testing.T) {
 	empty := filepath.Join(t.TempDir(), "empty.pem")
 	if err := os.WriteFile(empty, nil, 0o600); err != nil {
