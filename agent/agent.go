@@ -73,6 +73,7 @@ type Agent struct {
 	carrying sync.WaitGroup
 	slots    chan struct{}
 	finished chan struct{} // wakes the poll loop when a command is done
+	rest     func()        // makes the process small
 
 	mu     sync.Mutex
 	active map[string]bool // HostCommandIdentifiers that a goroutine carries
@@ -93,6 +94,7 @@ func New(o Options) *Agent {
 		Options:  o,
 		slots:    make(chan struct{}, maxCommands),
 		finished: make(chan struct{}, 1),
+		rest:     giveMemoryBack,
 		active:   map[string]bool{},
 	}
 	o.Executor.Clients = func() bundle.Clients { return a.host.Load().Bundles }

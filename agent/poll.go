@@ -48,13 +48,14 @@ func (a *Agent) poll() {
 		}
 		backoff.Reset()
 		if command != nil && a.dispatch(*command) {
+			empty = 0
 			continue
 		}
 		if empty++; a.busy() {
 			empty = 0
 		}
 		if empty == restAfter {
-			rest()
+			a.rest()
 		}
 		a.idle()
 	}

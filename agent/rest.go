@@ -15,9 +15,9 @@ import (
 // deployment there are fewer.
 const restAfter = 3
 
-// rest gives memory back that the next polls do not need: free pages of the heap, and the pages of the program that
+// giveMemoryBack returns what the next polls do not need: free pages of the heap, and the pages of the program that
 // starting or a deployment touched. Those are read again when they are needed, mostly from the kernel's cache.
-func rest() {
+func giveMemoryBack() {
 	debug.FreeOSMemory()
 	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
@@ -47,13 +47,17 @@ func programPages(smaps *bufio.Scanner) (found []mapping) {
 				file = device + " " + inode
 			}
 			program = cmp.Or(program, file)
-			if access[1] == 'w' {
+			if file != program || strings.Contains(access, "w") {
 				file = ""
 			}
 			continue
 		}
-		// What is read-only now may have been written before, by the linker or a debugger.
-		if written, ok := strings.CutPrefix(line, "Anonymous:"); ok && strings.TrimSpace(written) == "0 kB" && file != "" && file == program {
+		// What is read-only now may have been written before, by the loader or a debugger, and may be swapped out.
+		field, value, _ := strings.Cut(line, ":")
+		switch written := strings.TrimSpace(value) != "0 kB"; {
+		case field == "Anonymous" && written:
+			file = ""
+		case field == "Swap" && !written && file != "":
 			found = append(found, m)
 		}
 	}

@@ -187,6 +187,9 @@ func bootWithoutNetwork(t *testing.T, s *site, leave, back func(*lab.Guest)) {
 	if got := s.Sh("codedeploy-agent status >/dev/null; echo $?"); got != "0" && got != "1" {
 		t.Errorf("status exits with %s", got)
 	}
+	if last := s.service.Hosts()[0].LastPoll; !last.IsZero() {
+		t.Errorf("a poll came at %v: the network was not away", last)
+	}
 	back(s.Guest)
 	returned := time.Now()
 	s.awaitPoll(returned)

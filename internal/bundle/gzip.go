@@ -58,47 +58,71 @@ func (g *gzipStream) Read(p []byte) (int, error) {
 
 // head reads what stands before the compressed data of a member.
 func (g *gzipStream) head() error {
-	var sum uint32
-	bytesOf := func(n int) ([]byte, error) {
-		b := make([]byte, n)
-		_, err := io.ReadFull(g.in, b)
-		sum = crc32.Update(sum, crc32.IEEETable, b)
-		return b, cutShort(err)
-	}
-	text := func() error {
-		for {
-			if b, err := bytesOf(1); err != nil || b[0] == 0 {
-				return err
-			}
-		}
-	}
-
-	b, err := bytesOf(10)
+	h := gzipHead{in: g.in}
+	b, err := h.bytes(10)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(b[:2], gzipMark) || b[2] != gzipDeflate {
 		return errGzipHead
 	}
-	flags := b[3]
-	if flags&gzipExtra != 0 {
-		if b, err = bytesOf(2); err == nil {
-			_, err = bytesOf(int(binary.LittleEndian.Uint16(b)))
-		}
-	}
-	for _, field := range []byte{gzipName, gzipComment} {
-		if err == nil && flags&field != 0 {
-			err = text()
-		}
-	}
-	if err == nil && flags&gzipHeadSum != 0 {
-		want := uint16(sum)
-		if b, err = bytesOf(2); err == nil && binary.LittleEndian.Uint16(b) != want {
-			err = errGzipHead
-		}
+	if err := h.fields(b[3]); err != nil {
+		return err
 	}
 	g.sum, g.size = 0, 0
 	g.inflate.Reset(g.in)
+	return nil
+}
+
+// gzipHead sums up the head of a member as it reads it.
+type gzipHead struct {
+	in  *bufio.Reader
+	sum uint32
+}
+
+func (h *gzipHead) bytes(n int) ([]byte, error) {
+	b := make([]byte, n)
+	_, err := io.ReadFull(h.in, b)
+	h.sum = crc32.Update(h.sum, crc32.IEEETable, b)
+	return b, cutShort(err)
+}
+
+// text skips what ends with a zero. What does not end in one buffer is no name.
+func (h *gzipHead) text() error {
+	b, err := h.in.ReadSlice(0)
+	h.sum = crc32.Update(h.sum, crc32.IEEETable, b)
+	if err == bufio.ErrBufferFull {
+		return errGzipHead
+	}
+	return cutShort(err)
+}
+
+func (h *gzipHead) fields(flags byte) error {
+	if flags&gzipExtra != 0 {
+		b, err := h.bytes(2)
+		if err == nil {
+			_, err = h.bytes(int(binary.LittleEndian.Uint16(b)))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, field := range []byte{gzipName, gzipComment} {
+		if flags&field == 0 {
+			continue
+		}
+		if err := h.text(); err != nil {
+			return err
+		}
+	}
+	if flags&gzipHeadSum == 0 {
+		return nil
+	}
+	want := uint16(h.sum)
+	b, err := h.bytes(2)
+	if err == nil && binary.LittleEndian.Uint16(b) != want {
+		err = errGzipHead
+	}
 	return err
 }
 

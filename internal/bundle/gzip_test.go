@@ -66,3 +66,21 @@ func TestSpoiledGzip(t *testing.T) {
 		}
 	}
 }
+
+func TestAGzipNameThatNeverEndsIsRefusedAtOnce(t *testing.T) {
+	head := []byte{0x1f, 0x8b, gzipDeflate, gzipName, 0, 0, 0, 0, 0, 0}
+	g, err := newGzipStream(bufio.NewReaderSize(io.MultiReader(bytes.NewReader(head), endless('x')), 4096), nil)
+	if err != errGzipHead {
+		t.Errorf("%v, %v", g, err)
+	}
+}
+
+// endless is a reader that gives one byte for ever.
+type endless byte
+
+func (e endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(e)
+	}
+	return len(p), nil
+}

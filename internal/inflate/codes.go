@@ -120,12 +120,13 @@ func build(table []uint32, tableBits int, lengths []uint8, symbols []uint32) boo
 			at[n]++
 		}
 	}
-	return fill(table, tableBits, &count, sorted[:used], symbols)
+	fill(table, tableBits, &count, sorted[:used], symbols)
+	return true
 }
 
 // fill enters the codes from short to long. A table for codes of n bits, written twice, is one for n+1 bits.
-func fill(table []uint32, tableBits int, count *[maxCode + 1]int, sorted []uint16, symbols []uint32) bool {
-	table[0] = isSpecial | isBad
+func fill(table []uint32, tableBits int, count *[maxCode + 1]int, sorted []uint16, symbols []uint32) {
+	table[0] = entry(isSpecial|isBad, 1)
 	code, size := 0, 1
 	for n := 1; n <= tableBits; n++ {
 		copy(table[size:2*size], table[:size])
@@ -156,7 +157,6 @@ func fill(table []uint32, tableBits int, count *[maxCode + 1]int, sorted []uint1
 		}
 		sorted = sorted[count[n]:]
 	}
-	return true
 }
 
 // tableFor returns how many bits the table has to have that begins with a code of n bits, of which so many are left.
@@ -240,7 +240,7 @@ func (z *Reader) readLengths(all []uint8, table *[1 << lengthBits]uint32) error 
 		z.need(lengthBits)
 		e := table[z.bits&lengthMask]
 		if e&isSpecial != 0 {
-			return z.bad(lengthBits)
+			return z.bad(e)
 		}
 		if err := z.drop(uint(e & 63)); err != nil {
 			return err
@@ -276,9 +276,9 @@ func (z *Reader) readLengths(all []uint8, table *[1 << lengthBits]uint32) error 
 	return nil
 }
 
-// bad is the error for bits that are no code of at most n bits. At the end of the input they were just not all there.
-func (z *Reader) bad(n uint) error {
-	if z.n < n {
+// bad is the error for an entry that means nothing. At the end of the input its bits were just not all there.
+func (z *Reader) bad(e uint32) error {
+	if z.n < uint(e&63) {
 		return z.end
 	}
 	return damaged("bits stand for no symbol")

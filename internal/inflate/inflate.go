@@ -9,7 +9,6 @@ package inflate
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 )
 
@@ -27,7 +26,7 @@ type DamagedError struct{ reason string }
 
 func (e *DamagedError) Error() string { return "the compressed data is damaged: " + e.reason }
 
-func damaged(format string, args ...any) error { return &DamagedError{fmt.Sprintf(format, args...)} }
+func damaged(reason string) error { return &DamagedError{reason} }
 
 // Reader decompresses one stream after another. The zero value has to be Reset.
 type Reader struct {
@@ -54,8 +53,7 @@ type Reader struct {
 	lengths  [maxLitLen + maxDistance]uint8
 }
 
-// Reset begins with a stream from src, which afterwards stands right behind it. Its buffer has to hold some 32 bytes at
-// least.
+// Reset begins with a stream from src, which afterwards stands right behind it.
 func (z *Reader) Reset(src *bufio.Reader) {
 	z.src, z.in = src, nil
 	z.begin()

@@ -149,13 +149,15 @@ func TestDamageIsNamed(t *testing.T) {
 			packed[n/8] |= byte(c-'0') << (n % 8)
 			n++
 		}
-		packed = append(packed, make([]byte, 32)...)
-		z := new(Reader)
-		z.ResetBytes(packed)
-		_, err := io.Copy(io.Discard, z)
-		var e *DamagedError
-		if !errors.As(err, &e) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", bits, err)
+		for _, more := range []int{32, 1} { // the second time the end is near
+			packed := append(packed, make([]byte, more)...)
+			z := new(Reader)
+			z.ResetBytes(packed)
+			_, err := io.Copy(io.Discard, z)
+			var e *DamagedError
+			if !errors.As(err, &e) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s and %d bytes: %v", bits, more, err)
+			}
 		}
 		if _, err := io.Copy(io.Discard, flate.NewReader(bytes.NewReader(packed))); err == nil {
 			t.Errorf("%s: the standard library accepts it", bits)

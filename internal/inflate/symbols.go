@@ -67,7 +67,7 @@ func (z *Reader) look(table []uint32, bits uint) (uint32, error) {
 		e = table[uint64(e>>valueShift)+z.bits&(1<<(e>>codeShift&15)-1)]
 	}
 	if e&isBad != 0 {
-		return 0, z.bad(maxCode)
+		return 0, z.bad(e)
 	}
 	return e, nil
 }
@@ -83,7 +83,7 @@ func (z *Reader) value(e uint32) (int, error) {
 var periods = [word]uint8{1: 8, 2: 8, 3: 9, 4: 8, 5: 10, 6: 12, 7: 14}
 
 // fast decodes while input and output have room to spare for a whole round. The word holds 56 bits or more at the
-// beginning of a round, and before a distance.
+// beginning of a round, and before a distance. It is one long function because calls would cost more than the work.
 func (z *Reader) fast() (ended bool, err error) {
 	in, out := z.in, &z.out
 	pos, w, bits, n := z.pos, z.w, z.bits, z.n

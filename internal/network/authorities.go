@@ -11,13 +11,14 @@ import (
 	"strings"
 )
 
-// systemBundles are where Linux distributions keep the authorities in one file. The standard library reads them, too,
+// systemBundles are where Linux distributions keep the authorities in one file, in the standard library's order. The standard library reads them, too,
 // but not when SSL_CERT_FILE is set; here that variable adds to the system's authorities and never replaces them.
 var systemBundles = []string{
 	"/etc/ssl/certs/ca-certificates.crt",
-	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 	"/etc/pki/tls/certs/ca-bundle.crt",
 	"/etc/ssl/ca-bundle.pem",
+	"/etc/pki/tls/cacert.pem",
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
 	"/etc/ssl/cert.pem",
 }
 
@@ -58,7 +59,7 @@ func systemAuthorities() *x509.CertPool {
 func systemBundle() string {
 	i := slices.IndexFunc(systemBundles, func(path string) bool {
 		info, err := os.Stat(path)
-		return err == nil && info.Size() > 0
+		return err == nil && info.Mode().IsRegular() && info.Size() > 0
 	})
 	if i < 0 {
 		return ""
