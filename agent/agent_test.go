@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -149,6 +150,32 @@ func TestTheServiceIsNotAskedBeforeTheTimeItNames(t *testing.T) {
 			t.Errorf("the next poll came after %s", wait)
 		}
 		r.leave(Stop)
+	})
+}
+
+// TestACommandThatOnlyWaitsDoesNotHoldUpAStop: the next agent carries it out.
+func TestACommandThatOnlyWaitsDoesNotHoldUpAStop(t *testing.T) {
+	play(t, func(t *testing.T, s *service, a *Agent) {
+		unlock, err := a.Executor.groups.lock(t.Context(), "g", "Install of d-0", a.Executor.waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+		s.commands = []string{"DownloadBundle"}
+		r := start(t, a)
+		time.Sleep(time.Minute)
+		if working := strings.Join(a.says().Working, "; "); !strings.Contains(working, "waits for Install of d-0") {
+			t.Errorf("the command does not wait: %q", working)
+		}
+		if _, took := r.leave(Stop); took > time.Second {
+			t.Errorf("the stop took %s", took)
+		}
+		if reports := s.seen(complete); len(reports) > 0 {
+			t.Errorf("it was reported: %v", reports)
+		}
+		if _, kept := a.journal.Lookup("hc-DownloadBundle"); !kept {
+			t.Error("the next agent does not know the command")
+		}
 	})
 }
 

@@ -155,6 +155,11 @@ func (a *Agent) run(r journal.Record, step Step, log *zap.Logger) (outcome, erro
 		}
 		return a.await(r.CommandName, execution)
 	case step.Run != nil:
+		unlock, err := a.Executor.groups.lock(a.leaving, step.group, step.name, a.Executor.waiting)
+		if err != nil {
+			return outcome{}, errLeft // it has only waited: the next agent does it
+		}
+		defer unlock()
 		out := step.Run(a.working)
 		if a.working.Err() != nil && out.status == codedeploy.Failed {
 			return outcome{}, errLeft // cut short, not failed: the next agent does it again

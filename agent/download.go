@@ -18,11 +18,6 @@ import (
 // download carries out DownloadBundle: the revision lies unpacked in the deployment's folder, and what is wrong with
 // its AppSpec file is known before anything is stopped or replaced.
 func (x *Executor) download(ctx context.Context, spec *deployspec.Specification) outcome {
-	unlock, err := x.groups.lock(ctx, spec.DeploymentGroupID, "DownloadBundle of "+spec.DeploymentID, x.waiting)
-	if err != nil {
-		return failed(err)
-	}
-	defer unlock()
 	group, d := x.Root.Group(spec.DeploymentGroupID), x.deployment(spec)
 	log := x.Log.With(zap.String("deployment", spec.DeploymentID))
 	old, err := x.chooseOldRevisions(group, d)

@@ -62,6 +62,8 @@ type Step struct {
 	Hook *hooks.Request
 	// Run carries out a step that is not a hook. It is nil for a no-op.
 	Run func(ctx context.Context) outcome
+	// group is the DeploymentGroupID that Run has to itself, and name what it is called while others wait for it.
+	group, name string
 }
 
 // Prepare decides what a command comes down to. It reads the disk and changes nothing but that it makes the deployment's
@@ -74,11 +76,14 @@ func (x *Executor) Prepare(command string, spec *deployspec.Specification, token
 	if err := os.MkdirAll(x.deployment(spec).Dir(), 0o755); err != nil {
 		return Step{}, fmt.Errorf("cannot create the deployment's folder: %w", err)
 	}
+	alone := Step{group: spec.DeploymentGroupID, name: command + " of " + spec.DeploymentID}
 	switch command {
 	case hooks.DownloadBundle:
-		return Step{Run: func(ctx context.Context) outcome { return x.download(ctx, spec) }}, nil
+		alone.Run = func(ctx context.Context) outcome { return x.download(ctx, spec) }
+		return alone, nil
 	case hooks.Install:
-		return Step{Run: func(ctx context.Context) outcome { return x.install(ctx, spec, token) }}, nil
+		alone.Run = func(ctx context.Context) outcome { return x.install(ctx, spec, token) }
+		return alone, nil
 	}
 	return x.prepareHook(command, spec)
 }

@@ -17,11 +17,6 @@ import (
 
 // install carries out Install: the files of the revision are in place, all of them or none.
 func (x *Executor) install(ctx context.Context, spec *deployspec.Specification, token string) outcome {
-	unlock, err := x.groups.lock(ctx, spec.DeploymentGroupID, "Install of "+spec.DeploymentID, x.waiting)
-	if err != nil {
-		return failed(err)
-	}
-	defer unlock()
 	plan, err := x.Plan(ctx, spec, token)
 	if err != nil {
 		return failed(err)
