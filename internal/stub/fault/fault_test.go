@@ -19,14 +19,14 @@ func TestAFaultHitsWhatItNamesAsOftenAsItSays(t *testing.T) {
 	poll := Request{Service: "commands", Operation: "PollHostCommand", Host: "h"}
 	cases := map[string]struct {
 		fault Fault
-		want  string // one letter a request: X broken, . not
+		want  string // one letter a request: b broken, . not
 	}{
-		"once by default":      {Fault{}, "X...."},
-		"so many":              {Fault{Count: 3}, "XXX.."},
-		"all":                  {Fault{Count: -1}, "XXXXX"},
-		"after some":           {Fault{Skip: 2, Count: 2}, "..XX."},
-		"the right operation":  {Fault{Operation: "PollHostCommand", Host: "h", Service: "commands", Count: -1}, "XXXXX"},
-		"any, by star":         {Fault{Operation: "*", Count: -1}, "XXXXX"},
+		"once by default":      {Fault{}, "b...."},
+		"so many":              {Fault{Count: 3}, "bbb.."},
+		"all":                  {Fault{Count: -1}, "bbbbb"},
+		"after some":           {Fault{Skip: 2, Count: 2}, "..bb."},
+		"the right operation":  {Fault{Operation: "PollHostCommand", Host: "h", Service: "commands", Count: -1}, "bbbbb"},
+		"any, by star":         {Fault{Operation: "*", Count: -1}, "bbbbb"},
 		"another operation":    {Fault{Operation: "GetObject", Count: -1}, "....."},
 		"another host":         {Fault{Host: "i", Count: -1}, "....."},
 		"another service's op": {Fault{Service: "s3", Count: -1}, "....."},
@@ -38,7 +38,7 @@ func TestAFaultHitsWhatItNamesAsOftenAsItSays(t *testing.T) {
 		got := ""
 		for range 5 {
 			if set.Take(poll).Kind == Reset {
-				got += "X"
+				got += "b"
 			} else {
 				got += "."
 			}
